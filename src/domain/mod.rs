@@ -1,0 +1,15 @@
+//! The functional core: entities, their rules and their laws. std, serde and thiserror only.
+
+pub mod cart;
+pub mod cluster;
+pub mod entity;
+pub mod ids;
+pub mod money;
+pub mod order;
+pub mod payment;
+pub mod product;
+pub mod quantity;
+pub mod registry;
+pub mod rejection;
+pub mod stock;
+pub mod time;

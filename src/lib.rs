@@ -1,0 +1,5 @@
+//! Stockroom: a storefront that sells the last unit exactly once. The map of the house is docs/architecture.md.
+
+pub mod clock;
+pub mod domain;
+pub mod rng;
