@@ -1,5 +1,8 @@
 //! Stockroom: a storefront that sells the last unit exactly once. The map of the house is docs/architecture.md.
 
+pub mod actors;
 pub mod clock;
 pub mod domain;
+pub mod payments;
+pub mod persistence;
 pub mod rng;

@@ -49,7 +49,11 @@ impl FromStr for Currency {
 
 impl Serialize for Currency {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.serialize_str(self.as_str()) } else { self.0.serialize(serializer) }
+        if serializer.is_human_readable() {
+            serializer.serialize_str(self.as_str())
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
@@ -96,7 +100,8 @@ impl Money {
 
     /// Price of `quantity` units; `None` when the result exceeds [`MINOR_UNITS_MAX`].
     pub fn checked_mul(self, quantity: Quantity) -> Option<Self> {
-        let amount = self.amount.checked_mul(u64::from(quantity.get())).filter(|product| *product <= MINOR_UNITS_MAX)?;
+        let amount =
+            self.amount.checked_mul(u64::from(quantity.get())).filter(|product| *product <= MINOR_UNITS_MAX)?;
         Some(Self { amount, ..self })
     }
 }

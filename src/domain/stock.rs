@@ -51,7 +51,9 @@ impl Entity for StockItem {
     }
     fn decide(&self, command: &Self::Command, _at: Timestamp) -> Result<Decision<Self::Event, Self::Reply>, Rejection> {
         Ok(match command {
-            StockItemCommand::Touch => Decision::new(vec![StockItemEvent::Touched], StockItemReply::Count(self.count + 1)),
+            StockItemCommand::Touch => {
+                Decision::new(vec![StockItemEvent::Touched], StockItemReply::Count(self.count + 1))
+            }
             StockItemCommand::Show => Decision::new(vec![], StockItemReply::Count(self.count)),
         })
     }

@@ -1,0 +1,4 @@
+//! Entities as actors: one turn at a time over a durable journal, supervised by their shard.
+
+pub mod messages;
+pub mod ports;

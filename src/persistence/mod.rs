@@ -1,0 +1,7 @@
+//! Bytes on disk: the codec, the log and store seams, their real and in-memory implementors, checkpoints.
+//! Knows the domain's types as values to encode; knows nothing of actors, shards' leadership or HTTP.
+
+pub mod codec;
+pub mod log;
+pub mod records;
+pub mod store;

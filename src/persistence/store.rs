@@ -1,0 +1,124 @@
+//! The store seam: an ordered key–value map with atomic batches, holding what actors recover from (P24).
+//!
+//! Everything in it can be rebuilt from checkpoint and log, so it need not be durable at every write; it must be
+//! *consistent*: a batch is wholly there or not at all, and a crash leaves some prefix of the batches. Writes queue in
+//! order behind each other and reads pass through the same queue, so a read sees every write queued before it.
+//!
+//! Implementors: `sled_store` (production), `memory` (tests), the simulated disk. What the keys mean is in `keys`.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// One change of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Insert or replace.
+    Put {
+        /// Where.
+        key: Bytes,
+        /// What.
+        value: Bytes,
+    },
+    /// Remove, if there.
+    Delete {
+        /// Where.
+        key: Bytes,
+    },
+}
+
+/// Changes that happen together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteBatch {
+    /// In order; a later change of a key wins.
+    pub changes: Vec<Change>,
+}
+
+impl WriteBatch {
+    /// Adds an insert.
+    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.changes.push(Change::Put { key: key.into(), value: value.into() });
+    }
+
+    /// Adds a removal.
+    pub fn delete(&mut self, key: impl Into<Bytes>) {
+        self.changes.push(Change::Delete { key: key.into() });
+    }
+}
+
+/// Which way a scan walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Smallest key first.
+    Forward,
+    /// Largest key first.
+    Reverse,
+}
+
+/// A bounded walk over `from <= key < to`.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Inclusive lower bound.
+    pub from: Bytes,
+    /// Exclusive upper bound.
+    pub to: Bytes,
+    /// Which end first.
+    pub direction: Direction,
+    /// At most this many rows.
+    pub rows_max: usize,
+    /// Stop after the row that brings the values above this many bytes.
+    pub bytes_max: usize,
+}
+
+/// A key and its value.
+pub type Row = (Bytes, Bytes);
+
+/// Why the store could not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// No space left.
+    #[error("the store's disk is full")]
+    Full,
+    /// Its files are not what was written; set it aside and rebuild from checkpoint and log.
+    #[error("store damaged: {reason}")]
+    Damaged {
+        /// What the engine said.
+        reason: String,
+    },
+    /// The operating system refused.
+    #[error("store {operation} failed: {message}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        message: String,
+    },
+    /// The store is shut down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The node's store.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Queues an atomic batch behind everything queued before; returns once it has a place in the bounded queue.
+    /// A write that fails later makes every further call fail with the same error.
+    async fn write(&self, batch: WriteBatch) -> Result<(), StoreError>;
+
+    /// The value of a key as of every write queued before.
+    async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError>;
+
+    /// Rows of a range as of every write queued before.
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError>;
+
+    /// Returns once every write queued before would survive a power cut.
+    async fn sync(&self) -> Result<(), StoreError>;
+
+    /// Writes queued and not yet carried out, for metrics and back-pressure.
+    fn queue_depth(&self) -> usize;
+
+    /// Bytes on disk.
+    async fn disk_bytes(&self) -> u64;
+
+    /// Syncs and stops; later calls answer [`StoreError::Closed`].
+    async fn close(&self);
+}
