@@ -5,4 +5,5 @@ pub mod clock;
 pub mod domain;
 pub mod payments;
 pub mod persistence;
+pub mod projections;
 pub mod rng;

@@ -1,0 +1,7 @@
+//! Read side: what is built by following committed records, and the queries it answers (P29).
+//!
+//! Everything here can be thrown away and built again from entity states and the feed. Nothing here decides anything:
+//! lists and search may lag the entities by up to a second, so whoever needs the truth asks the entity.
+
+pub mod cursor;
+pub mod query;
