@@ -1,13 +1,37 @@
-//! The only file that knows bincode.
+//! The only module that knows bincode.
 //!
-//! Every stored or sent value is an envelope around bincode bytes: magic codec number, kind, version, length, crc32c
-//! (P30). bincode itself notices neither renamed nor reordered fields, so layouts are frozen per version and pinned by
-//! golden bytes; readers of a new version ship before its writers.
+//! Every stored or sent value is an envelope (`envelope`, P30) around bincode bytes. bincode itself notices neither
+//! renamed nor reordered fields, so what is stored are frozen structs, one per version, in the files below this one,
+//! pinned by golden bytes; readers of a new version ship before its writers. Domain values travel inside them as
+//! (version, bytes), so that an entity may change its layouts without touching ours.
+//!
+//! - `records`: the records of one batch, the bytes that go to log and store alike
+//! - `entry`: one log entry, a list of batches
+//! - `snapshot`: an entity at a sequence
+//! - `rows`: the small rows of the store
+
+mod entry;
+mod records;
+mod rows;
+mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use entry::{decode_entry, encode_entry};
+pub use records::{RecordsHead, decode_records, encode_records, peek_records};
+pub use rows::{
+    Applied, BatchRow, FeedItem, SnapshotHead, decode_applied, decode_batch_row, decode_command_row, decode_feed_floor,
+    decode_feed_row, decode_snapshot_head, decode_vault_key, encode_applied, encode_batch_row, encode_command_row,
+    encode_feed_floor, encode_feed_row, encode_snapshot_head, encode_vault_key,
+};
+pub use snapshot::{decode_snapshot, encode_snapshot};
+
 use crate::domain::entity::Codec;
+use crate::domain::ids::EntityId;
+use crate::domain::registry::Kind;
 
 /// Why bytes cannot be read.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -23,6 +47,12 @@ pub enum DecodeError {
     /// The checksum does not match.
     #[error("checksum mismatch")]
     Checksum,
+    /// Encoded in a way this binary does not know.
+    #[error("unknown codec {found}")]
+    Codec {
+        /// Found.
+        found: u8,
+    },
     /// Another sort of value than expected.
     #[error("expected a value of kind {expected}, found kind {found}")]
     Kind {
@@ -75,5 +105,54 @@ impl Codec for Bincode {
 
     fn unknown_version(version: u16) -> DecodeError {
         DecodeError::UnknownVersion { version }
+    }
+}
+
+/// Appends a frozen layout.
+fn write<T: bincode::Encode>(value: T, into: &mut Vec<u8>) {
+    bincode::encode_into_std_write(value, into, config()).expect("frozen layouts hold nothing bincode cannot write");
+}
+
+/// Reads a frozen layout that fills `bytes` exactly.
+fn read<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    let (value, consumed) = read_prefix(bytes)?;
+    if consumed == bytes.len() {
+        Ok(value)
+    } else {
+        Err(malformed(&format!("{} bytes left over", bytes.len() - consumed)))
+    }
+}
+
+/// Reads a frozen layout at the start of `bytes`; also says how long it is.
+fn read_prefix<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<(T, usize), DecodeError> {
+    bincode::borrow_decode_from_slice(bytes, config()).map_err(|error| malformed(&error.to_string()))
+}
+
+fn malformed(reason: &str) -> DecodeError {
+    DecodeError::Malformed { reason: reason.to_owned() }
+}
+
+/// A domain value: its layout number and bytes.
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct ValueV1<'a> {
+    version: u16,
+    bytes: &'a [u8],
+}
+
+/// An entity's name.
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct EntityV1<'a> {
+    kind: u8,
+    key: &'a str,
+}
+
+impl<'a> EntityV1<'a> {
+    fn freeze(entity: &'a EntityId) -> Self {
+        Self { kind: entity.kind.number(), key: &entity.key }
+    }
+
+    fn thaw(&self) -> Result<EntityId, DecodeError> {
+        let kind = Kind::from_number(self.kind).ok_or_else(|| malformed("unknown entity kind"))?;
+        Ok(EntityId { kind, key: self.key.into() })
     }
 }

@@ -1,7 +1,14 @@
 //! Bytes on disk: the codec, the log and store seams, their real and in-memory implementors, checkpoints.
 //! Knows the domain's types as values to encode; knows nothing of actors, shards' leadership or HTTP.
 
+pub mod applier;
 pub mod codec;
+pub mod envelope;
+pub mod journal;
+pub mod keys;
 pub mod log;
+pub mod memory;
 pub mod records;
 pub mod store;
+#[cfg(test)]
+mod testkit;

@@ -1,0 +1,84 @@
+//! An entity at a sequence, as one envelope. The store cuts it into chunks; checkpoints carry it whole.
+
+use super::{Bincode, DecodeError, EntityV1, ValueV1, read, write};
+use crate::domain::entity::{Fingerprint, Stamp};
+use crate::domain::ids::CommandId;
+use crate::domain::registry::{AnyReply, AnyState};
+use crate::domain::time::{Sequence, Timestamp};
+use crate::persistence::envelope::{Sealing, ValueKind, open_version_one};
+use crate::persistence::records::{Snapshot, WindowEntry};
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct SnapshotHeadV1<'a> {
+    entity: EntityV1<'a>,
+    sequence: u64,
+    at: u64,
+    wake_at: Option<u64>,
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct WindowEntryV1<'a> {
+    command: [u8; 16],
+    fingerprint: [u8; 32],
+    at: u64,
+    reply: ValueV1<'a>,
+}
+
+#[derive(bincode::BorrowDecode)]
+struct SnapshotV1<'a> {
+    head: SnapshotHeadV1<'a>,
+    state: ValueV1<'a>,
+    window: Vec<WindowEntryV1<'a>>,
+}
+
+/// Encodes a snapshot.
+pub fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
+    let mut scratch = Vec::new();
+    let state_version = snapshot.state.encode::<Bincode>(&mut scratch);
+    let mut out = Vec::with_capacity(scratch.len() + 128 + snapshot.window.len() * 128);
+    let sealing = Sealing::begin(&mut out);
+    let head = SnapshotHeadV1 {
+        entity: EntityV1::freeze(&snapshot.entity),
+        sequence: snapshot.sequence.0,
+        at: snapshot.at.0,
+        wake_at: snapshot.wake_at.map(|at| at.0),
+    };
+    write(head, &mut out);
+    write(ValueV1 { version: state_version, bytes: &scratch }, &mut out);
+    write(snapshot.window.len() as u64, &mut out);
+    for entry in &snapshot.window {
+        scratch.clear();
+        let version = entry.reply.encode::<Bincode>(&mut scratch);
+        let frozen = WindowEntryV1 {
+            command: entry.stamp.command.0,
+            fingerprint: entry.stamp.fingerprint.0,
+            at: entry.at.0,
+            reply: ValueV1 { version, bytes: &scratch },
+        };
+        write(frozen, &mut out);
+    }
+    sealing.finish(&mut out, ValueKind::Snapshot, 1);
+    out
+}
+
+/// Reads what [`encode_snapshot`] wrote.
+pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
+    let frozen: SnapshotV1<'_> = read(open_version_one(ValueKind::Snapshot, bytes)?)?;
+    let entity = frozen.head.entity.thaw()?;
+    let kind = entity.kind;
+    let window = frozen.window.iter().map(|entry| {
+        Ok(WindowEntry {
+            stamp: Stamp { command: CommandId(entry.command), fingerprint: Fingerprint(entry.fingerprint) },
+            at: Timestamp(entry.at),
+            reply: AnyReply::decode::<Bincode>(kind, entry.reply.version, entry.reply.bytes)?,
+        })
+    });
+    Ok(Snapshot {
+        sequence: Sequence(frozen.head.sequence),
+        at: Timestamp(frozen.head.at),
+        wake_at: frozen.head.wake_at.map(Timestamp),
+        state: AnyState::decode::<Bincode>(kind, frozen.state.version, frozen.state.bytes)?,
+        window: window.collect::<Result<_, DecodeError>>()?,
+        entity,
+    })
+}

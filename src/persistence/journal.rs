@@ -1,0 +1,400 @@
+//! Typed reading of the store: what actors recover from, what projections follow, what the shard's timer sleeps on.
+//!
+//! A [`Journal`] is a view over a [`Store`]; it keeps nothing, so any number of them may exist. Every read sees every
+//! write queued before it. Reads that need more than one message to the store check that what they saw belongs
+//! together and start over if a fold or a trim came between. Bytes that cannot be read are reported with the key they
+//! lie under; the store is then set aside and rebuilt from checkpoint and log.
+//!
+//! Called by shards (activation, wakes), entities (dedup rows, earlier replies), projections (feed), the HTTP history
+//! routes, the folder, checkpoints and `journal verify`.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::codec::{self, Applied, BatchRow, DecodeError, FeedItem, SnapshotHead};
+use super::keys::{self, KeyRange, ParsedKey};
+use super::log::GroupId;
+use super::records::{CommandRow, Record, Snapshot};
+use super::store::{Direction, Row, Scan, Store, StoreError};
+use crate::domain::ids::{CommandId, DataKeyId, EntityId};
+use crate::domain::time::{Sequence, Timestamp};
+
+/// Why a journal cannot be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row does not hold what was written.
+    #[error("row {key} is damaged: {source}")]
+    Damaged {
+        /// Where, in hex.
+        key: String,
+        /// How.
+        source: DecodeError,
+    },
+    /// Records are missing between those that are there.
+    #[error("{entity}: record {expected} expected, {found} found")]
+    Gap {
+        /// Whose journal.
+        entity: EntityId,
+        /// The record that should come next.
+        expected: Sequence,
+        /// The record that does.
+        found: Sequence,
+    },
+    /// Feed rows this old are gone; rebuild from entity states (P29).
+    #[error("feed rows below log index {floor} are gone")]
+    FeedTrimmed {
+        /// The oldest index that can be followed.
+        floor: u64,
+    },
+}
+
+/// What an actor recovers from.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The newest snapshot, if any was made.
+    pub snapshot: Option<Snapshot>,
+    /// Every record after it, dense.
+    pub records: Vec<Record>,
+    /// Remembered client keys, expired ones included.
+    pub commands: Vec<CommandRow>,
+}
+
+/// Where an entity's journal ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// The last record; zero before the first.
+    pub last: Sequence,
+    /// `at` of the last record.
+    pub last_at: Timestamp,
+    /// `wake_at` of the last record: there is a wake row for it.
+    pub wake_at: Option<Timestamp>,
+    /// The log entry that stored the last record.
+    pub log_index: u64,
+    /// Record bytes from the first record through the last.
+    pub record_bytes_total: u64,
+    /// Record bytes through the newest snapshot.
+    pub folded_bytes_total: u64,
+    /// Size of the newest snapshot.
+    pub snapshot_bytes: u64,
+}
+
+/// What one log entry stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedRow {
+    /// The entry.
+    pub log_index: u64,
+    /// The batches it stored, in order.
+    pub items: Vec<FeedItem>,
+}
+
+/// Rows fetched by one message to the store.
+const PAGE_ROWS: usize = 1024;
+/// Value bytes fetched by one message to the store.
+const PAGE_BYTES: usize = 1 << 20;
+/// How often a read starts over when a fold or trim came between before it calls that damage.
+const READ_ATTEMPTS: usize = 8;
+
+/// Reads the journals of a node.
+#[derive(Clone)]
+pub struct Journal {
+    store: Arc<dyn Store>,
+}
+
+impl Journal {
+    /// A view over this store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The store itself.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Everything needed to bring an entity to life. Empty for an entity that never was.
+    pub async fn load(&self, group: GroupId, entity: &EntityId) -> Result<Loaded, JournalError> {
+        let mut attempt = 1;
+        loop {
+            match self.load_once(group, entity).await {
+                Err(JournalError::Gap { .. }) if attempt < READ_ATTEMPTS => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    async fn load_once(&self, group: GroupId, entity: &EntityId) -> Result<Loaded, JournalError> {
+        let snapshot = self.snapshot(group, entity).await?;
+        let folded = snapshot.as_ref().map_or(Sequence::ZERO, |snapshot| snapshot.sequence);
+        let records = self.history(group, entity, folded.next(), usize::MAX).await?;
+        let mut expected = folded.next();
+        for record in &records {
+            if record.sequence != expected {
+                return Err(JournalError::Gap { entity: entity.clone(), expected, found: record.sequence });
+            }
+            expected = expected.next();
+        }
+        let commands = self.commands(group, entity).await?;
+        Ok(Loaded { snapshot, records, commands })
+    }
+
+    /// The newest snapshot of an entity.
+    pub async fn snapshot(&self, group: GroupId, entity: &EntityId) -> Result<Option<Snapshot>, JournalError> {
+        match self.snapshot_bytes(group, entity).await? {
+            Some((key, _, bytes)) => codec::decode_snapshot(&bytes).map(Some).map_err(|source| damaged(&key, source)),
+            None => Ok(None),
+        }
+    }
+
+    /// Key of the head, head and encoded bytes of the newest snapshot, put together from its chunks.
+    async fn snapshot_bytes(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+    ) -> Result<Option<(Bytes, SnapshotHead, Vec<u8>)>, JournalError> {
+        let range = keys::snapshot_range(group, entity);
+        let rows = self.page(range, Direction::Forward, usize::MAX, usize::MAX).await?;
+        let Some(((key, value), chunks)) = rows.split_first() else { return Ok(None) };
+        let head = codec::decode_snapshot_head(value).map_err(|source| damaged(key, source))?;
+        let mut bytes = Vec::with_capacity(chunks.iter().map(|(_, chunk)| chunk.len()).sum());
+        for (number, (chunk_key, chunk)) in (0..).zip(chunks) {
+            if *chunk_key != keys::snapshot_chunk(group, entity, number) {
+                let reason = format!("snapshot chunk {number} is missing");
+                return Err(damaged(chunk_key, DecodeError::Malformed { reason }));
+            }
+            bytes.extend_from_slice(chunk);
+        }
+        Ok(Some((key.clone(), head, bytes)))
+    }
+
+    /// Records from a sequence on, oldest first, at most `limit`. Starts later if older ones are trimmed.
+    pub async fn history(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+        from: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let all = keys::batches_range(group, entity);
+        let up_to_from = KeyRange { from: all.from.clone(), to: keys::batch(group, entity, from.next()) };
+        let holding = self.page(up_to_from, Direction::Reverse, 1, usize::MAX).await?;
+        let mut position = holding.first().map_or(all.from, |(key, _)| key.clone());
+        let mut records = Vec::new();
+        while records.len() < limit {
+            let range = KeyRange { from: position, to: all.to.clone() };
+            let rows = self.page(range, Direction::Forward, PAGE_ROWS.min(limit), PAGE_BYTES).await?;
+            let Some((last_key, _)) = rows.last() else { break };
+            position = just_after(last_key);
+            for row in &rows {
+                let decoded = decode_batch(entity, row)?;
+                records.extend(decoded.into_iter().filter(|record| record.sequence >= from));
+            }
+        }
+        records.truncate(limit);
+        Ok(records)
+    }
+
+    /// One record, if it is still there.
+    pub async fn read_record(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+        sequence: Sequence,
+    ) -> Result<Option<Record>, JournalError> {
+        let to = keys::batch(group, entity, sequence.next());
+        let range = KeyRange { from: keys::batches_range(group, entity).from, to };
+        let rows = self.page(range, Direction::Reverse, 1, usize::MAX).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(decode_batch(entity, row)?.into_iter().find(|record| record.sequence == sequence))
+    }
+
+    /// The stored batch that starts with this record.
+    pub async fn batch(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+        first_sequence: Sequence,
+    ) -> Result<Option<BatchRow>, JournalError> {
+        let key = keys::batch(group, entity, first_sequence);
+        let Some(value) = self.store.get(key.clone()).await? else { return Ok(None) };
+        codec::decode_batch_row(&value).map(Some).map_err(|source| damaged(&key, source))
+    }
+
+    /// Where the journal of an entity ends; all zero for an entity that never was.
+    pub async fn tail(&self, group: GroupId, entity: &EntityId) -> Result<Tail, JournalError> {
+        let head_key = keys::snapshot_head(group, entity);
+        let mut tail = Tail::default();
+        if let Some(value) = self.store.get(head_key.clone()).await? {
+            let head = codec::decode_snapshot_head(&value).map_err(|source| damaged(&head_key, source))?;
+            tail = Tail {
+                last: head.sequence,
+                last_at: head.at,
+                wake_at: head.wake_at,
+                log_index: head.log_index,
+                record_bytes_total: head.record_bytes_total,
+                folded_bytes_total: head.record_bytes_total,
+                snapshot_bytes: head.snapshot_bytes,
+            };
+        }
+        let rows = self.page(keys::batches_range(group, entity), Direction::Reverse, 1, usize::MAX).await?;
+        if let Some((key, value)) = rows.first() {
+            let row = codec::decode_batch_row(value).map_err(|source| damaged(key, source))?;
+            let records = codec::peek_records(&row.records).map_err(|source| damaged(key, source))?;
+            tail.last = Sequence(records.first_sequence.0 + u64::from(records.record_count) - 1);
+            tail.last_at = records.last_at;
+            tail.wake_at = records.wake_at;
+            tail.log_index = row.log_index;
+            tail.record_bytes_total = row.record_bytes_total;
+        }
+        Ok(tail)
+    }
+
+    /// All remembered client keys of an entity, expired ones included.
+    pub async fn commands(&self, group: GroupId, entity: &EntityId) -> Result<Vec<CommandRow>, JournalError> {
+        let mut commands = Vec::new();
+        for (key, value) in self.rows(keys::commands_range(group, entity)).await? {
+            if let Some((_, ParsedKey::Command(_, command))) = keys::parse(&key) {
+                commands.push(codec::decode_command_row(command, &value).map_err(|source| damaged(&key, source))?);
+            }
+        }
+        Ok(commands)
+    }
+
+    /// One remembered client key.
+    pub async fn command(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+        command: CommandId,
+    ) -> Result<Option<CommandRow>, JournalError> {
+        let key = keys::command(group, entity, command);
+        let Some(value) = self.store.get(key.clone()).await? else { return Ok(None) };
+        codec::decode_command_row(command, &value).map(Some).map_err(|source| damaged(&key, source))
+    }
+
+    /// Entities that want attention at `now` or earlier, earliest first.
+    pub async fn due_wakes(
+        &self,
+        group: GroupId,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, EntityId)>, JournalError> {
+        let range = keys::wakes_range(group, now);
+        let rows = self.page(range, Direction::Forward, limit, usize::MAX).await?;
+        let parsed = rows.iter().filter_map(|(key, _)| match keys::parse(key) {
+            Some((_, ParsedKey::Wake(at, entity))) => Some((at, entity)),
+            _ => None,
+        });
+        Ok(parsed.collect())
+    }
+
+    /// When somebody in this group wants attention next, and who.
+    pub async fn next_wake(&self, group: GroupId) -> Result<Option<(Timestamp, EntityId)>, JournalError> {
+        Ok(self.due_wakes(group, Timestamp(u64::MAX), 1).await?.into_iter().next())
+    }
+
+    /// What log entries from an index on stored, oldest first, at most `limit` rows. Entries that stored nothing
+    /// have no row.
+    pub async fn feed(&self, group: GroupId, from: u64, limit: usize) -> Result<Vec<FeedRow>, JournalError> {
+        let rows = self.page(keys::feed_range(group, from), Direction::Forward, limit, usize::MAX).await?;
+        let floor = self.feed_floor(group).await?;
+        if from < floor {
+            return Err(JournalError::FeedTrimmed { floor });
+        }
+        let mut feed = Vec::with_capacity(rows.len());
+        for (key, value) in rows {
+            if let Some((_, ParsedKey::Feed(log_index))) = keys::parse(&key) {
+                let items = codec::decode_feed_row(&value).map_err(|source| damaged(&key, source))?;
+                feed.push(FeedRow { log_index, items });
+            }
+        }
+        Ok(feed)
+    }
+
+    /// The oldest log index the feed can be followed from.
+    pub async fn feed_floor(&self, group: GroupId) -> Result<u64, JournalError> {
+        let key = keys::feed_floor(group);
+        let Some(value) = self.store.get(key.clone()).await? else { return Ok(0) };
+        codec::decode_feed_floor(&value).map_err(|source| damaged(&key, source))
+    }
+
+    /// How far the group's log is applied; `None` for an empty group.
+    pub async fn applied(&self, group: GroupId) -> Result<Option<Applied>, JournalError> {
+        let key = keys::applied(group);
+        let Some(value) = self.store.get(key.clone()).await? else { return Ok(None) };
+        codec::decode_applied(&value).map(Some).map_err(|source| damaged(&key, source))
+    }
+
+    /// A data key (P22); `None` once erased.
+    pub async fn data_key(&self, group: GroupId, data_key: DataKeyId) -> Result<Option<[u8; 32]>, JournalError> {
+        let key = keys::vault(group, data_key);
+        let Some(value) = self.store.get(key.clone()).await? else { return Ok(None) };
+        codec::decode_vault_key(&value).map(Some).map_err(|source| damaged(&key, source))
+    }
+
+    /// The next entities of a group in key order, after a given one or from the first.
+    pub async fn entities(
+        &self,
+        group: GroupId,
+        after: Option<&EntityId>,
+        limit: usize,
+    ) -> Result<Vec<EntityId>, JournalError> {
+        let all = keys::entities_range(group);
+        let mut position = after.map_or(all.from, |entity| keys::entity_range(group, entity).to);
+        let mut entities = Vec::new();
+        while entities.len() < limit {
+            let range = KeyRange { from: position, to: all.to.clone() };
+            let rows = self.page(range, Direction::Forward, 1, usize::MAX).await?;
+            let Some((key, _)) = rows.first() else { break };
+            let entity = keys::parse(key).and_then(|(_, parsed)| parsed.entity()).ok_or_else(|| {
+                damaged(key, DecodeError::Malformed { reason: "not a key of this layout".to_owned() })
+            })?;
+            position = keys::entity_range(group, &entity).to;
+            entities.push(entity);
+        }
+        Ok(entities)
+    }
+
+    /// Every row of a range, page by page: one message to the store each.
+    async fn rows(&self, range: KeyRange) -> Result<Vec<Row>, JournalError> {
+        let mut position = range.from;
+        let mut all = Vec::new();
+        loop {
+            let page = KeyRange { from: position, to: range.to.clone() };
+            let rows = self.page(page, Direction::Forward, PAGE_ROWS, PAGE_BYTES).await?;
+            let Some((last_key, _)) = rows.last() else { return Ok(all) };
+            position = just_after(last_key);
+            all.extend(rows);
+        }
+    }
+
+    async fn page(
+        &self,
+        range: KeyRange,
+        direction: Direction,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Row>, JournalError> {
+        Ok(self.store.scan(Scan { from: range.from, to: range.to, direction, rows_max, bytes_max }).await?)
+    }
+}
+
+fn decode_batch(entity: &EntityId, (key, value): &Row) -> Result<Vec<Record>, JournalError> {
+    let row = codec::decode_batch_row(value).map_err(|source| damaged(key, source))?;
+    codec::decode_records(entity.kind, &row.records).map_err(|source| damaged(key, source))
+}
+
+fn damaged(key: &[u8], source: DecodeError) -> JournalError {
+    JournalError::Damaged { key: hex::encode(key), source }
+}
+
+/// The smallest key above this one.
+fn just_after(key: &Bytes) -> Bytes {
+    let mut after = BytesMut::with_capacity(key.len() + 1);
+    after.put_slice(key);
+    after.put_u8(0);
+    after.freeze()
+}
