@@ -9,11 +9,37 @@ use crate::persistence::records::{EntityBatch, Verdict};
 /// A shard's replicated log, seen by the entities the shard hosts.
 #[async_trait]
 pub trait Replication: Send + Sync + 'static {
-    /// Appends a batch. Answers once it is committed and applied; the verdict says whether it was stored (P10).
-    async fn append(&self, batch: EntityBatch) -> Result<Verdict, AppendError>;
+    /// Appends a batch and returns at once. `then` hears the verdict when the batch is committed and applied (P10), or
+    /// that nobody knows; it is heard exactly once, also when the group ends.
+    fn append(&self, batch: EntityBatch, then: VerdictListener);
 
     /// Confirms that this node still held the leader lease after the call was made (P11).
     async fn confirm_lease(&self) -> Result<(), LeaseError>;
+}
+
+/// Hears what became of one batch. Dropped without having heard, it hears [`AppendError::Unknown`].
+pub struct VerdictListener(Option<Box<dyn FnOnce(Result<Verdict, AppendError>) + Send>>);
+
+impl VerdictListener {
+    /// Runs `then` with the outcome.
+    pub fn new(then: impl FnOnce(Result<Verdict, AppendError>) + Send + 'static) -> Self {
+        Self(Some(Box::new(then)))
+    }
+
+    /// Tells it.
+    pub fn tell(mut self, outcome: Result<Verdict, AppendError>) {
+        if let Some(then) = self.0.take() {
+            then(outcome);
+        }
+    }
+}
+
+impl Drop for VerdictListener {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(Err(AppendError::Unknown));
+        }
+    }
 }
 
 /// Why nobody knows whether a batch was stored, or that it certainly was not.

@@ -1,0 +1,133 @@
+//! What an entity remembers of the commands it accepted (P1–P3).
+//!
+//! Two classes: router-drawn ids live ten minutes in a window that travels in the entity's snapshot; client keys live
+//! a day in rows of their own and are never evicted early. Commands that are idempotent by state are not kept here:
+//! the created thing answers for them. A remembered id with other content is refused, not replayed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::domain::entity::{Fingerprint, Stamp};
+use crate::domain::ids::CommandId;
+use crate::domain::registry::AnyReply;
+use crate::domain::time::{Sequence, Timestamp};
+use crate::persistence::records::{CommandRow, WindowEntry};
+
+/// How long a router-drawn id is remembered (P3).
+pub const WINDOW: Duration = Duration::from_secs(10 * 60);
+/// How long a client key is remembered (P3).
+pub const CLIENT_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// Client keys one entity remembers at once; the next is refused with `quota_exceeded` until one expires.
+pub const CLIENT_KEYS_MAX: usize = 10_000;
+
+/// What is known of a command id.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// Never seen, or forgotten after its time.
+    No,
+    /// Seen with other content.
+    OtherContent,
+    /// Accepted before; this was answered.
+    Answered {
+        /// The reply then.
+        reply: AnyReply,
+        /// When.
+        at: Timestamp,
+        /// Its record; zero when only the window knows it.
+        sequence: Sequence,
+    },
+    /// Accepted before; the reply is in that record.
+    Recorded {
+        /// Which record.
+        sequence: Sequence,
+    },
+}
+
+/// The memory of one entity.
+#[derive(Debug, Default)]
+pub struct Dedup {
+    window: BTreeMap<CommandId, WindowEntry>,
+    /// Window ids, oldest first.
+    order: VecDeque<(Timestamp, CommandId)>,
+    rows: BTreeMap<CommandId, Row>,
+    /// Row ids by expiry.
+    expiries: BTreeMap<(Timestamp, CommandId), ()>,
+}
+
+#[derive(Debug)]
+struct Row {
+    fingerprint: Fingerprint,
+    sequence: Sequence,
+    /// At hand when accepted by this incarnation; otherwise read from the record.
+    reply: Option<(AnyReply, Timestamp)>,
+}
+
+impl Dedup {
+    /// The memory as recovered from snapshot and rows; records after the snapshot are added one by one.
+    pub fn recovered(window: Vec<WindowEntry>, rows: Vec<CommandRow>) -> Self {
+        let mut dedup = Self::default();
+        for entry in window {
+            dedup.remember_in_window(entry);
+        }
+        for row in rows {
+            dedup.insert_row(&row, None);
+        }
+        dedup
+    }
+
+    /// Forgets what is past its time.
+    pub fn forget_expired(&mut self, now: Timestamp) {
+        while self.order.front().is_some_and(|(at, _)| now.since(*at) > WINDOW) {
+            let (_, id) = self.order.pop_front().expect("the front was just seen");
+            self.window.remove(&id);
+        }
+        while let Some((&(expires_at, id), ())) = self.expiries.first_key_value() {
+            if expires_at > now {
+                break;
+            }
+            self.expiries.pop_first();
+            self.rows.remove(&id);
+        }
+    }
+
+    /// What is known of this command.
+    pub fn lookup(&self, stamp: &Stamp) -> Known {
+        if let Some(row) = self.rows.get(&stamp.command) {
+            return match (&row.reply, row.fingerprint == stamp.fingerprint) {
+                (_, false) => Known::OtherContent,
+                (Some((reply, at)), true) => {
+                    Known::Answered { reply: reply.clone(), at: *at, sequence: row.sequence }
+                }
+                (None, true) => Known::Recorded { sequence: row.sequence },
+            };
+        }
+        match self.window.get(&stamp.command) {
+            None => Known::No,
+            Some(entry) if entry.stamp.fingerprint != stamp.fingerprint => Known::OtherContent,
+            Some(entry) => {
+                Known::Answered { reply: entry.reply.clone(), at: entry.at, sequence: Sequence::ZERO }
+            }
+        }
+    }
+
+    /// Remembers a router-drawn id.
+    pub fn remember_in_window(&mut self, entry: WindowEntry) {
+        self.order.push_back((entry.at, entry.stamp.command));
+        self.window.insert(entry.stamp.command, entry);
+    }
+
+    /// Remembers a client key whose reply is at hand.
+    pub fn remember_row(&mut self, row: &CommandRow, reply: AnyReply, at: Timestamp) {
+        self.insert_row(row, Some((reply, at)));
+    }
+
+    /// Whether another client key may be remembered.
+    pub fn has_room(&self) -> bool {
+        self.rows.len() < CLIENT_KEYS_MAX
+    }
+
+    fn insert_row(&mut self, row: &CommandRow, reply: Option<(AnyReply, Timestamp)>) {
+        self.expiries.insert((row.expires_at, row.command), ());
+        self.rows.insert(row.command, Row { fingerprint: row.fingerprint, sequence: row.sequence, reply });
+    }
+}

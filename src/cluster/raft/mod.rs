@@ -1,0 +1,15 @@
+//! Raft, through openraft: the only module that knows it.
+//!
+//! `types` fixes openraft's type parameters · `bytes` gives its values frozen layouts · `log_adapter` puts its log on
+//! our [`Log`](crate::persistence::log::Log) · `state_machine` turns committed entries into verdicts and store writes ·
+//! `network` carries its messages to other nodes · `group` runs one group and is what the actors see of it.
+
+mod bytes;
+pub mod group;
+mod log_adapter;
+mod network;
+mod proposer;
+mod state_machine;
+mod types;
+
+pub use types::{Member, MemberId};

@@ -1,0 +1,110 @@
+//! Gathers the batches of a shard's entities into log entries.
+//!
+//! A batch that arrives while earlier entries are on their way waits for a place and travels with everything else that
+//! waits: under load entries grow instead of multiplying, and an idle shard answers after one commit.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::types::{OnComplete, ShardEntry, TypeConfig};
+use crate::actors::ports::{AppendError, VerdictListener};
+use crate::persistence::records::EntityBatch;
+
+/// Entries of one shard between proposal and verdict. Two keep the disk busy while the next one gathers.
+const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+/// Batches per entry.
+const BATCHES_PER_ENTRY_MAX: usize = 512;
+/// Record bytes per entry, far below the log's limit; a single larger batch still travels, alone.
+const ENTRY_RECORD_BYTES_MAX: usize = 1 << 20;
+/// Batches waiting for a place. An entity has one batch in flight, so this bounds appending entities per shard.
+const WAITING_BATCHES_MAX: usize = 16_384;
+
+/// A batch and who waits for it.
+pub struct Proposal {
+    /// What to append.
+    pub batch: EntityBatch,
+    /// Who waits.
+    pub listener: VerdictListener,
+}
+
+/// What the proposer needs of openraft's handle.
+pub trait Propose: Send + Sync + 'static {
+    /// Submits an entry; `then` runs with the listeners, or `None` when nobody knows.
+    fn propose(
+        &self,
+        entry: ShardEntry,
+        then: OnComplete<openraft::raft::ClientWriteResult<TypeConfig>>,
+    ) -> impl Future<Output = bool> + Send;
+}
+
+/// Starts the proposer of one group; it ends when every sender is gone.
+pub fn spawn(raft: impl Propose) -> mpsc::Sender<Proposal> {
+    let (sender, receiver) = mpsc::channel(WAITING_BATCHES_MAX);
+    tokio::spawn(run(raft, receiver));
+    sender
+}
+
+async fn run(raft: impl Propose, mut receiver: mpsc::Receiver<Proposal>) {
+    let places = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT_MAX));
+    let mut carried_over = None;
+    loop {
+        let first = match carried_over.take() {
+            Some(proposal) => proposal,
+            None => match receiver.recv().await {
+                Some(proposal) => proposal,
+                None => return,
+            },
+        };
+        let place = places.clone().acquire_owned().await.expect("the proposer's semaphore is never closed");
+        let (batches, listeners);
+        (batches, listeners, carried_over) = gather(first, &mut receiver);
+        let waiting = Waiting { listeners, _place: place };
+        let then = OnComplete::new(move |result| waiting.answer(result));
+        raft.propose(ShardEntry(Arc::new(batches)), then).await;
+    }
+}
+
+/// `first` and whatever else waits and fits, and the one that no longer fits.
+fn gather(
+    first: Proposal,
+    receiver: &mut mpsc::Receiver<Proposal>,
+) -> (Vec<EntityBatch>, Vec<VerdictListener>, Option<Proposal>) {
+    let mut bytes = first.batch.records.len();
+    let (mut batches, mut listeners) = (vec![first.batch], vec![first.listener]);
+    while batches.len() < BATCHES_PER_ENTRY_MAX {
+        let Ok(proposal) = receiver.try_recv() else { break };
+        bytes += proposal.batch.records.len();
+        if bytes > ENTRY_RECORD_BYTES_MAX {
+            return (batches, listeners, Some(proposal));
+        }
+        batches.push(proposal.batch);
+        listeners.push(proposal.listener);
+    }
+    (batches, listeners, None)
+}
+
+/// The callers of one entry. Dropped unanswered, they hear Unknown.
+struct Waiting {
+    listeners: Vec<VerdictListener>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    fn answer(self, result: openraft::raft::ClientWriteResult<TypeConfig>) {
+        match result {
+            Ok(response) => {
+                let stored = response.data.0;
+                assert_eq!(stored.len(), self.listeners.len(), "LOG-1: one verdict per batch of an entry");
+                for (listener, verdict) in self.listeners.into_iter().zip(stored) {
+                    listener.tell(Ok(verdict));
+                }
+            }
+            Err(_) => {
+                for listener in self.listeners {
+                    listener.tell(Err(AppendError::Unknown));
+                }
+            }
+        }
+    }
+}
