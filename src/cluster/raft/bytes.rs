@@ -8,7 +8,9 @@ use openraft::EntryPayload;
 use serde::{Deserialize, Serialize};
 
 use super::types::{Entry, LogId, Member, MemberId, Membership, ShardEntry, StoredMembership, Vote};
-use crate::persistence::codec::{self, DecodeError, ValueKind};
+use crate::domain::entity::Codec;
+use crate::persistence::codec::{self, Bincode, DecodeError};
+use crate::persistence::envelope::{self, ValueKind};
 use crate::persistence::log::LogEntry;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -19,13 +21,13 @@ struct LogIdV1 {
 
 impl From<LogId> for LogIdV1 {
     fn from(id: LogId) -> Self {
-        Self { term: *id.leader_id, index: id.index }
+        Self { term: id.leader_id.term, index: id.index }
     }
 }
 
 impl From<LogIdV1> for LogId {
     fn from(id: LogIdV1) -> Self {
-        LogId { leader_id: openraft::impls::leader_id_std::CommittedLeaderId::new(id.term), index: id.index }
+        LogId { leader_id: id.term.into(), index: id.index }
     }
 }
 
@@ -85,22 +87,22 @@ impl TryFrom<MembershipV1> for Membership {
 pub fn encode_vote(vote: &Vote) -> Vec<u8> {
     let stored =
         VoteV1 { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed };
-    codec::encode_value(ValueKind::Vote, 1, &stored)
+    seal(ValueKind::RaftVote, &stored)
 }
 
 pub fn decode_vote(bytes: &[u8]) -> Result<Vote, DecodeError> {
-    let stored: VoteV1 = codec::decode_value(ValueKind::Vote, 1, bytes)?;
+    let stored: VoteV1 = open(ValueKind::RaftVote, bytes)?;
     let mut vote = Vote::new(stored.term, stored.voted_for);
     vote.committed = stored.committed;
     Ok(vote)
 }
 
 pub fn encode_log_id(id: Option<LogId>) -> Vec<u8> {
-    codec::encode_value(ValueKind::LogId, 1, &id.map(LogIdV1::from))
+    seal(ValueKind::RaftLogId, &id.map(LogIdV1::from))
 }
 
 pub fn decode_log_id(bytes: &[u8]) -> Result<Option<LogId>, DecodeError> {
-    let stored: Option<LogIdV1> = codec::decode_value(ValueKind::LogId, 1, bytes)?;
+    let stored: Option<LogIdV1> = open(ValueKind::RaftLogId, bytes)?;
     Ok(stored.map(LogId::from))
 }
 
@@ -111,11 +113,11 @@ pub fn encode_applied(last: Option<LogId>, membership: &StoredMembership) -> Vec
         membership_at: membership.log_id().map(LogIdV1::from),
         membership: membership.membership().into(),
     };
-    codec::encode_value(ValueKind::Applied, 1, &stored)
+    seal(ValueKind::RaftApplied, &stored)
 }
 
 pub fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership), DecodeError> {
-    let stored: AppliedV1 = codec::decode_value(ValueKind::Applied, 1, bytes)?;
+    let stored: AppliedV1 = open(ValueKind::RaftApplied, bytes)?;
     let membership = StoredMembership::new(stored.membership_at.map(LogId::from), stored.membership.try_into()?);
     Ok((stored.last.map(LogId::from), membership))
 }
@@ -133,37 +135,40 @@ struct EntryHeaderV1 {
     payload: PayloadV1,
 }
 
-/// Entry layout: u32 length of the header value · header value · encoded batches (for `Batches` only). The index is
-/// the log's, not repeated inside.
+/// Entry layout: the enveloped header, then (for `Batches`) the enveloped batches. The index is the log's own.
 pub fn encode_entry(entry: &Entry) -> LogEntry {
     let (payload, batches) = match &entry.payload {
         EntryPayload::Blank => (PayloadV1::Blank, None),
         EntryPayload::Membership(membership) => (PayloadV1::Membership(membership.into()), None),
         EntryPayload::Normal(shard_entry) => (PayloadV1::Batches, Some(codec::encode_entry(&shard_entry.0))),
     };
-    let header = EntryHeaderV1 { term: *entry.log_id.leader_id, payload };
-    let header = codec::encode_value(ValueKind::EntryHeader, 1, &header);
-    let batches = batches.unwrap_or_default();
-    let mut bytes = Vec::with_capacity(4 + header.len() + batches.len());
-    bytes.extend_from_slice(&u32::try_from(header.len()).expect("a header is small").to_le_bytes());
-    bytes.extend_from_slice(&header);
-    bytes.extend_from_slice(&batches);
+    let mut bytes = seal(ValueKind::RaftEntry, &EntryHeaderV1 { term: entry.log_id.leader_id.term, payload });
+    if let Some(batches) = batches {
+        bytes.extend_from_slice(&batches);
+    }
     LogEntry { index: entry.log_id.index, bytes: bytes.into() }
 }
 
+/// Reads what [`encode_entry`] wrote.
 pub fn decode_entry(stored: &LogEntry) -> Result<Entry, DecodeError> {
-    let bytes = &stored.bytes;
-    let truncated = |needed| DecodeError::Truncated { needed, present: bytes.len() };
-    let length_bytes = bytes.first_chunk::<4>().ok_or(truncated(4))?;
-    let header_end = 4usize.saturating_add(u32::from_le_bytes(*length_bytes) as usize);
-    let header = bytes.get(4..header_end).ok_or(truncated(header_end))?;
-    let header: EntryHeaderV1 = codec::decode_value(ValueKind::EntryHeader, 1, header)?;
+    let (opened, consumed) = envelope::open_prefix(ValueKind::RaftEntry, &stored.bytes)?;
+    let header: EntryHeaderV1 = Bincode::decode(opened.payload)?;
     let payload = match header.payload {
         PayloadV1::Blank => EntryPayload::Blank,
         PayloadV1::Membership(membership) => EntryPayload::Membership(membership.try_into()?),
         PayloadV1::Batches => {
-            EntryPayload::Normal(ShardEntry(Arc::new(codec::decode_entry(&bytes.slice(header_end..))?)))
+            EntryPayload::Normal(ShardEntry(Arc::new(codec::decode_entry(&stored.bytes.slice(consumed..))?)))
         }
     };
     Ok(Entry { log_id: LogIdV1 { term: header.term, index: stored.index }.into(), payload })
+}
+
+fn seal(kind: ValueKind, value: &impl Serialize) -> Vec<u8> {
+    let mut payload = Vec::new();
+    Bincode::encode(value, &mut payload);
+    envelope::seal(kind, 1, &payload)
+}
+
+fn open<T: serde::de::DeserializeOwned>(kind: ValueKind, bytes: &[u8]) -> Result<T, DecodeError> {
+    Bincode::decode(envelope::open_version_one(kind, bytes)?)
 }

@@ -1,0 +1,86 @@
+//! Delivers what an entity owes: one courier per obligation, for as long as the obligation stands.
+//!
+//! What is owed is a function of state, so there is no queue to persist: after every verdict and after recovery the
+//! entity hands over its whole list; new names get a courier, names that are gone lose theirs. A courier comes back
+//! only with a definite outcome. It does not outlive its actor; the next incarnation sends the same commands again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ractor::ActorRef;
+use tokio::task::AbortHandle;
+
+use super::entity::EntityMessage;
+use super::ports::Courier;
+use crate::domain::entity::{Obligation, Outgoing};
+
+/// The couriers of one entity.
+pub struct Couriers {
+    courier: Arc<dyn Courier>,
+    home: ActorRef<EntityMessage>,
+    under_way: BTreeMap<Obligation, AbortHandle>,
+    /// Came back, but the obligation may still be listed until the outcome is journaled: not sent again.
+    settled: BTreeSet<Obligation>,
+}
+
+impl Couriers {
+    /// Couriers that report to `home`.
+    pub fn new(courier: Arc<dyn Courier>, home: ActorRef<EntityMessage>) -> Self {
+        Self { courier, home, under_way: BTreeMap::new(), settled: BTreeSet::new() }
+    }
+
+    /// Brings the couriers in line with everything that is owed now.
+    pub fn deliver(&mut self, owed: Vec<Outgoing>) {
+        if owed.is_empty() && self.under_way.is_empty() && self.settled.is_empty() {
+            return;
+        }
+        let names: BTreeSet<&Obligation> = owed.iter().map(|outgoing| &outgoing.obligation).collect();
+        self.settled.retain(|obligation| names.contains(obligation));
+        self.under_way.retain(|obligation, courier| {
+            let owed = names.contains(obligation);
+            if !owed {
+                courier.abort();
+            }
+            owed
+        });
+        for outgoing in owed {
+            if !self.under_way.contains_key(&outgoing.obligation) && !self.settled.contains(&outgoing.obligation) {
+                self.send(outgoing);
+            }
+        }
+    }
+
+    /// A courier reported its outcome.
+    pub fn came_back(&mut self, obligation: &Obligation) {
+        self.under_way.remove(obligation);
+        self.settled.insert(obligation.clone());
+    }
+
+    /// Couriers under way.
+    pub fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Whether none is under way.
+    pub fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        let obligation = outgoing.obligation.clone();
+        let (courier, home, name) = (self.courier.clone(), self.home.clone(), obligation.clone());
+        let task = tokio::spawn(async move {
+            let settlement = courier.deliver(outgoing).await;
+            drop(home.cast(EntityMessage::Settled { obligation: name, settlement }));
+        });
+        self.under_way.insert(obligation, task.abort_handle());
+    }
+}
+
+impl Drop for Couriers {
+    fn drop(&mut self) {
+        for courier in self.under_way.values() {
+            courier.abort();
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The entity actor: one writer, one turn at a time.
+//!
+//! A turn: (1) known command id → stored reply; (2) decide, apply, assert; (3) append the batch; (4) the new state
+//! stands once the verdict is in; (5) reply; (6) send what is owed, report the next wake-up. One batch is in flight;
+//! commands that arrive meanwhile wait and form the next one, owed commands first (P9, P15). When the batch is refused
+//! or nobody knows its fate, the actor ends without answering: its callers hold Unknown and ask again (P10).
+//!
+//! Unnamed, local only, spawned and supervised by its shard, which is its only correspondent besides its own couriers.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
+
+use super::dedup::Dedup;
+use super::effects::Couriers;
+use super::messages::{Answer, AskError, Origin, Request};
+use super::observe::Observer;
+use super::ports::{AppendError, Courier, LeaseError, Replication, VerdictListener};
+use super::shard::ShardMessage;
+use super::turn::{Entity, Formed, ReplySender, UNHURRIED, Waiting};
+use crate::clock::NodeClock;
+use crate::domain::entity::{Fingerprint, Obligation, Settlement, Stamp};
+use crate::domain::ids::{CommandId, EntityId};
+use crate::domain::registry::{AnyCommand, AnyState};
+use crate::domain::time::{Sequence, Timestamp};
+use crate::persistence::codec;
+use crate::persistence::journal::Journal;
+use crate::persistence::log::GroupId;
+use crate::persistence::records::{EntityBatch, Record, Verdict};
+
+/// Commands one entity lets wait; the next is answered `overloaded`. A hot SKU drains this in well under a second.
+const WAITING_MAX: usize = 4_096;
+/// Commands decided in one batch: bounds the time of a turn and the size of a log entry.
+const BATCH_COMMANDS_MAX: usize = 1_024;
+
+/// What an entity actor hears.
+#[derive(Debug)]
+pub enum EntityMessage {
+    /// A command from the shard.
+    Ask {
+        /// What is asked.
+        request: Request,
+        /// Who waits.
+        reply: ReplySender,
+    },
+    /// The shard saw this entity's wake-up come due.
+    Wake,
+    /// What became of the batch in flight.
+    Verdict(Result<Verdict, AppendError>),
+    /// Whether the lease held for the answers that append nothing.
+    Lease(Result<(), LeaseError>),
+    /// A courier is back.
+    Settled {
+        /// What was delivered.
+        obligation: Obligation,
+        /// How it ended.
+        settlement: Settlement,
+    },
+    /// The shard asks whether it may rest: answers by [`ShardMessage::MayRest`] when it owes and does nothing.
+    Rest {
+        /// Messages the shard had sent it by then.
+        sent: u64,
+    },
+    /// Says how it is doing.
+    Describe(tokio::sync::oneshot::Sender<EntityDescription>),
+}
+
+impl ractor::Message for EntityMessage {}
+
+/// How an entity actor is doing, for ops and tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntityDescription {
+    /// Which.
+    pub entity: EntityId,
+    /// Its last record.
+    pub sequence: Sequence,
+    /// Commands waiting for a turn.
+    pub waiting: usize,
+    /// Whether a batch or lease check is in flight.
+    pub busy: bool,
+    /// Obligations being delivered.
+    pub delivering: usize,
+}
+
+/// What every entity actor of a shard is given.
+pub struct Surroundings {
+    /// Which group hosts it.
+    pub group: GroupId,
+    /// Where its records go.
+    pub replication: Arc<dyn Replication>,
+    /// Where it recovers from.
+    pub journal: Journal,
+    /// Who delivers what it owes.
+    pub courier: Arc<dyn Courier>,
+    /// The node's time.
+    pub clock: Arc<NodeClock>,
+    /// Who counts.
+    pub observer: Arc<Observer>,
+}
+
+/// Spawn arguments.
+pub struct EntityArguments {
+    /// Which entity.
+    pub id: EntityId,
+    /// Its world.
+    pub surroundings: Arc<Surroundings>,
+    /// Its supervisor.
+    pub shard: ActorRef<ShardMessage>,
+}
+
+/// The actor.
+pub struct EntityActor;
+
+/// What is in flight: at most one of these at a time.
+enum Flight {
+    /// Nothing.
+    None,
+    /// A batch is on its way; these answers leave with its verdict.
+    Batch(Formed),
+    /// Nothing to append; these answers leave once the lease is confirmed.
+    Lease(Formed),
+}
+
+/// The actor's state.
+pub struct EntityActorState {
+    surroundings: Arc<Surroundings>,
+    shard: ActorRef<ShardMessage>,
+    myself: ActorRef<EntityMessage>,
+    /// The entity, including what the batch in flight did to it.
+    entity: Entity,
+    /// Client commands, in order of arrival.
+    waiting: VecDeque<Waiting>,
+    /// Owed commands, deadlines and outcomes: decided first.
+    owed: VecDeque<Waiting>,
+    flight: Flight,
+    /// Deliveries under way.
+    couriers: Couriers,
+    /// The wake-up last reported to the shard.
+    wake_reported: Option<Timestamp>,
+}
+
+impl Actor for EntityActor {
+    type Msg = EntityMessage;
+    type State = EntityActorState;
+    type Arguments = EntityArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<EntityMessage>,
+        arguments: EntityArguments,
+    ) -> Result<EntityActorState, ActorProcessingErr> {
+        let EntityArguments { id, surroundings, shard } = arguments;
+        let entity = Entity {
+            state: AnyState::new(&id),
+            id,
+            sequence: Sequence::ZERO,
+            at: Timestamp::ZERO,
+            dedup: Dedup::default(),
+        };
+        Ok(EntityActorState {
+            couriers: Couriers::new(surroundings.courier.clone(), myself.clone()),
+            surroundings,
+            shard,
+            myself,
+            entity,
+            waiting: VecDeque::new(),
+            owed: VecDeque::new(),
+            flight: Flight::None,
+            wake_reported: None,
+        })
+    }
+
+    async fn post_start(
+        &self,
+        _myself: ActorRef<EntityMessage>,
+        state: &mut EntityActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.load().await?;
+        state.follow_up();
+        state.wake();
+        state.start_turn().await
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<EntityMessage>,
+        message: EntityMessage,
+        state: &mut EntityActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            EntityMessage::Ask { request, reply } => state.enqueue(request, reply),
+            EntityMessage::Wake => state.wake(),
+            EntityMessage::Verdict(outcome) => state.finish_batch(outcome)?,
+            EntityMessage::Lease(outcome) => state.finish_lease(outcome),
+            EntityMessage::Settled { obligation, settlement } => state.settle(&obligation, &settlement),
+            EntityMessage::Rest { sent } => state.consider_rest(sent),
+            EntityMessage::Describe(reply) => drop(reply.send(state.describe())),
+        }
+        state.start_turn().await
+    }
+}
+
+impl EntityActorState {
+    /// Recovers from the journal. A panic in replay is reported to the shard, which counts it towards quarantine.
+    async fn load(&mut self) -> Result<(), ActorProcessingErr> {
+        let started = self.surroundings.clock.monotonic();
+        let loaded = self.surroundings.journal.load(self.surroundings.group, &self.entity.id).await?;
+        let id = self.entity.id.clone();
+        let replayed = catch_unwind(AssertUnwindSafe(|| {
+            let mut entity = match loaded.snapshot {
+                Some(snapshot) => Entity {
+                    id: id.clone(),
+                    state: snapshot.state,
+                    sequence: snapshot.sequence,
+                    at: snapshot.at,
+                    dedup: Dedup::recovered(snapshot.window, loaded.command_rows),
+                },
+                None => Entity {
+                    id: id.clone(),
+                    state: AnyState::new(&id),
+                    sequence: Sequence::ZERO,
+                    at: Timestamp::ZERO,
+                    dedup: Dedup::recovered(Vec::new(), loaded.command_rows),
+                },
+            };
+            for record in &loaded.records {
+                entity.replay(record);
+            }
+            entity.state.assert_invariants();
+            entity
+        }));
+        let Ok(entity) = replayed else {
+            self.shard.cast(ShardMessage::ReplayPanicked { entity: id.clone() })?;
+            return Err(format!("replaying {id} panicked").into());
+        };
+        self.entity = entity;
+        let took = self.surroundings.clock.monotonic().saturating_sub(started);
+        self.surroundings.observer.recovered(self.entity.id.kind, took);
+        Ok(())
+    }
+
+    fn enqueue(&mut self, request: Request, reply: ReplySender) {
+        let deadline = Instant::now() + request.budget;
+        let waiting = Waiting { request, reply, deadline };
+        if waiting.request.origin == Origin::Owed {
+            self.owed.push_back(waiting);
+        } else if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(waiting);
+        } else {
+            let retry_after = std::time::Duration::from_secs(1);
+            self.respond(waiting.reply, Err(AskError::Overloaded { retry_after }));
+        }
+    }
+
+    /// Gives itself the command whose deadline has come.
+    fn wake(&mut self) {
+        let now = self.surroundings.clock.now().max(self.entity.at);
+        if let Some((due, command)) = self.entity.state.deadline() {
+            if due <= now && !self.owed.iter().any(|waiting| waiting.request.command == command) {
+                let name = format!("{}/deadline/{}/{}", self.entity.id, command.name(), due.0);
+                self.command_itself(command, &name);
+            }
+        }
+    }
+
+    fn settle(&mut self, obligation: &Obligation, settlement: &Settlement) {
+        self.couriers.came_back(obligation);
+        if let Some(command) = self.entity.state.settle(obligation, settlement) {
+            self.command_itself(command, &format!("{obligation}/outcome"));
+        }
+    }
+
+    fn command_itself(&mut self, command: AnyCommand, name: &str) {
+        let stamp = Stamp { command: command_id_of(name), fingerprint: Fingerprint::default() };
+        let request =
+            Request { entity: self.entity.id.clone(), command, stamp, origin: Origin::Owed, budget: UNHURRIED };
+        self.owed.push_back(Waiting { request, reply: None, deadline: Instant::now() + UNHURRIED });
+    }
+
+    /// Starts the next turn if none is under way and somebody waits.
+    async fn start_turn(&mut self) -> Result<(), ActorProcessingErr> {
+        while matches!(self.flight, Flight::None) && !(self.owed.is_empty() && self.waiting.is_empty()) {
+            let mut commands: Vec<Waiting> = Vec::new();
+            commands.extend(self.owed.drain(..self.owed.len().min(BATCH_COMMANDS_MAX)));
+            let room = BATCH_COMMANDS_MAX - commands.len();
+            commands.extend(self.waiting.drain(..self.waiting.len().min(room)));
+            self.surroundings.observer.batch_formed(self.entity.id.kind, commands.len());
+            let formed = self.entity.form(commands, self.surroundings.clock.now());
+            self.take_off(formed).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a formed turn on its way.
+    async fn take_off(&mut self, mut formed: Formed) -> Result<(), ActorProcessingErr> {
+        for (reply, sequence) in std::mem::take(&mut formed.recorded) {
+            let answer = self.recorded_answer(sequence, &formed).await;
+            formed.quiet.push((reply, answer));
+        }
+        if formed.poisoned {
+            self.reload(&mut formed).await?;
+        }
+        if !formed.records.is_empty() {
+            self.append(formed);
+        } else if !formed.quiet.is_empty() {
+            self.confirm_lease(formed);
+        }
+        Ok(())
+    }
+
+    /// After a panic: recovers what is stored and applies what this batch had accepted before it.
+    async fn reload(&mut self, formed: &mut Formed) -> Result<(), ActorProcessingErr> {
+        self.load().await?;
+        for record in &formed.records {
+            self.entity.replay(record);
+        }
+        for (row, record) in formed.command_rows.iter().filter_map(|row| {
+            formed.records.iter().find(|record| record.sequence == row.sequence).map(|record| (row, record))
+        }) {
+            self.entity.dedup.remember_row(row, record.reply.clone(), record.at);
+        }
+        let wake_at = self.entity.wake_at(self.entity.at);
+        if let Some(last) = formed.records.last_mut() {
+            last.wake_at = wake_at;
+        }
+        formed.poisoned = false;
+        Ok(())
+    }
+
+    /// The first answer to a command whose dedup row survived a restart.
+    async fn recorded_answer(&self, sequence: Sequence, formed: &Formed) -> Result<Answer, AskError> {
+        let from_record = |record: &Record| Answer {
+            reply: record.reply.clone(),
+            sequence: record.sequence,
+            at: record.at,
+            replayed: true,
+        };
+        if let Some(record) = formed.records.iter().find(|record| record.sequence == sequence) {
+            return Ok(from_record(record));
+        }
+        match self.surroundings.journal.read_record(self.surroundings.group, &self.entity.id, sequence).await {
+            Ok(Some(record)) => Ok(from_record(&record)),
+            Ok(None) | Err(_) => {
+                tracing::warn!(entity = %self.entity.id, %sequence, "the record of a remembered command is unreadable");
+                Err(AskError::Unknown { reason: "the first answer could not be read" })
+            }
+        }
+    }
+
+    fn append(&mut self, formed: Formed) {
+        let records = codec::encode_records(&formed.records);
+        let (first, last) = (&formed.records[0], &formed.records[formed.records.len() - 1]);
+        let batch = EntityBatch {
+            entity: self.entity.id.clone(),
+            first_sequence: first.sequence,
+            record_count: u32::try_from(formed.records.len()).expect("a batch is at most 1024 records"),
+            last_at: last.at,
+            wake_at: last.wake_at,
+            command_rows: formed.command_rows.clone(),
+            vault: formed.vault.clone(),
+            records,
+        };
+        let myself = self.myself.clone();
+        let listener = VerdictListener::new(move |outcome| drop(myself.cast(EntityMessage::Verdict(outcome))));
+        self.flight = Flight::Batch(formed);
+        self.surroundings.replication.append(batch, listener);
+    }
+
+    fn confirm_lease(&mut self, formed: Formed) {
+        let (replication, myself) = (self.surroundings.replication.clone(), self.myself.clone());
+        self.flight = Flight::Lease(formed);
+        tokio::spawn(async move {
+            let outcome = replication.confirm_lease().await;
+            drop(myself.cast(EntityMessage::Lease(outcome)));
+        });
+    }
+
+    fn finish_batch(&mut self, outcome: Result<Verdict, AppendError>) -> Result<(), ActorProcessingErr> {
+        let Flight::Batch(formed) = std::mem::replace(&mut self.flight, Flight::None) else {
+            return Err("ENT-4: a verdict came for no batch".into());
+        };
+        match outcome {
+            Ok(Verdict::Stored) => {
+                self.surroundings.observer.stored(self.entity.id.kind, formed.records.len());
+                for (reply, answer) in formed.answers {
+                    self.respond(reply, Ok(answer));
+                }
+                for (reply, answer) in formed.quiet {
+                    self.respond(reply, answer);
+                }
+                self.follow_up();
+                Ok(())
+            }
+            Err(AppendError::StorageFull) => {
+                let callers = formed.answers.into_iter().map(|(reply, _)| reply);
+                for reply in callers.chain(formed.quiet.into_iter().map(|(reply, _)| reply)) {
+                    self.respond(reply, Err(AskError::StorageFull));
+                }
+                Err("the batch was refused: storage is full".into())
+            }
+            Ok(Verdict::Refused { last }) => {
+                tracing::warn!(entity = %self.entity.id, %last, "batch refused, this incarnation is stale");
+                Err("the batch was refused: this incarnation is stale".into())
+            }
+            Err(AppendError::Unknown) => Err("nobody knows whether the batch is stored".into()),
+        }
+    }
+
+    fn finish_lease(&mut self, outcome: Result<(), LeaseError>) {
+        let Flight::Lease(formed) = std::mem::replace(&mut self.flight, Flight::None) else { return };
+        for (reply, answer) in formed.quiet {
+            let answer = match outcome {
+                Ok(()) => answer,
+                Err(LeaseError) => Err(AskError::Unknown { reason: "the leader lease could not be confirmed" }),
+            };
+            self.respond(reply, answer);
+        }
+    }
+
+    /// After a verdict or recovery: deliver what is owed, tell the shard when to wake this entity.
+    fn follow_up(&mut self) {
+        self.couriers.deliver(self.entity.state.outstanding());
+        let wake_at = self.entity.state.deadline().map(|(at, _)| at);
+        if wake_at != self.wake_reported {
+            self.wake_reported = wake_at;
+            if let Some(at) = wake_at {
+                drop(self.shard.cast(ShardMessage::WakeAt { at }));
+            }
+        }
+    }
+
+    fn respond(&self, reply: ReplySender, answer: Result<Answer, AskError>) {
+        self.surroundings.observer.answered(self.entity.id.kind, &answer);
+        if let Some(reply) = reply {
+            drop(reply.send(answer));
+        }
+    }
+
+    fn consider_rest(&mut self, sent: u64) {
+        let idle = matches!(self.flight, Flight::None) && self.owed.is_empty() && self.waiting.is_empty();
+        if idle && self.couriers.is_empty() && self.entity.state.outstanding().is_empty() {
+            drop(self.shard.cast(ShardMessage::MayRest { entity: self.entity.id.clone(), sent }));
+        }
+    }
+
+    fn describe(&self) -> EntityDescription {
+        EntityDescription {
+            entity: self.entity.id.clone(),
+            sequence: self.entity.sequence,
+            waiting: self.waiting.len() + self.owed.len(),
+            busy: !matches!(self.flight, Flight::None),
+            delivering: self.couriers.len(),
+        }
+    }
+}
+
+/// The command id of a named obligation or deadline: the same name, the same id, on every node (P5).
+pub fn command_id_of(name: &str) -> CommandId {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(name.as_bytes());
+    CommandId(*digest.first_chunk().expect("SHA-256 has 32 bytes"))
+}

@@ -1,0 +1,249 @@
+//! One Raft group on this node: starting it, writing to it, knowing whether it leads.
+//!
+//! openraft never snapshots or purges by itself here (P26), a restarted leader is elected anew, and a group whose only
+//! voter is this node elects itself at once instead of waiting out a timeout. The lease used for answers that append
+//! nothing is kept below 0.8 × the shortest election timeout (P12).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::raft::ClientWriteResult;
+use openraft::{Config, Raft, ServerState, SnapshotPolicy};
+use openraft_rt::deterministic_rng::DeterministicRng;
+use openraft_rt_tokio::TokioRuntime;
+use tokio::sync::{mpsc, watch};
+
+use super::log_adapter::LogAdapter;
+use super::network::Network;
+use super::proposer::{self, Proposal, Propose};
+use super::state_machine::{Checkpoints, OnApplied, StateMachine};
+use super::types::{Member, MemberId, OnComplete, ShardEntry, TypeConfig};
+use crate::actors::ports::{LeaseError, Replication, VerdictListener};
+use crate::persistence::log::{GroupId, Log};
+use crate::persistence::records::EntityBatch;
+use crate::persistence::store::Store;
+
+/// Timing of every group (ms). Heartbeat ≪ election, and the lease below the shortest election timeout.
+#[derive(Clone, Debug)]
+pub struct RaftTiming {
+    /// Between a leader's heartbeats.
+    pub heartbeat_ms: u64,
+    /// Shortest silence before a follower stands for election.
+    pub election_min_ms: u64,
+    /// Longest.
+    pub election_max_ms: u64,
+}
+
+impl Default for RaftTiming {
+    fn default() -> Self {
+        Self { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600 }
+    }
+}
+
+/// What a group is started with.
+pub struct GroupParts {
+    /// Which group.
+    pub group: GroupId,
+    /// This node.
+    pub member: MemberId,
+    /// Timing.
+    pub timing: RaftTiming,
+    /// Where entries go.
+    pub log: Arc<dyn Log>,
+    /// Where rows go.
+    pub store: Arc<dyn Store>,
+    /// Who makes checkpoints.
+    pub checkpoints: Arc<dyn Checkpoints>,
+    /// Told after each applied entry.
+    pub on_applied: OnApplied,
+    /// Seeds openraft's randomness (election timeouts).
+    pub seed: u64,
+}
+
+/// Why a group cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// Storage could not be read or openraft stopped.
+    #[error("group {group} cannot start: {message}")]
+    Start {
+        /// Which.
+        group: GroupId,
+        /// Why.
+        message: String,
+    },
+}
+
+/// One running group.
+#[derive(Clone)]
+pub struct Group {
+    id: GroupId,
+    raft: Raft<TypeConfig, StateMachine>,
+    proposals: mpsc::Sender<Proposal>,
+    lease: Duration,
+    seed: u64,
+}
+
+/// Whether this node may host the group's entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// It leads in this term and has applied an entry of it (P12).
+    Leading {
+        /// The fencing number.
+        term: u64,
+    },
+    /// It does not, or not yet.
+    Following,
+}
+
+impl Group {
+    /// Opens the group's storage and starts it.
+    pub async fn start(parts: GroupParts) -> Result<Self, GroupError> {
+        let GroupParts { group, member, timing, log, store, checkpoints, on_applied, seed } = parts;
+        let failed = |message: String| GroupError::Start { group, message };
+        let config = config(&timing).map_err(|error| failed(error.to_string()))?;
+        let adapter = LogAdapter::new(group, log);
+        let machine = StateMachine::open(group, store, checkpoints, on_applied)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let start = Raft::new(member, Arc::new(config), Network, adapter, machine);
+        let raft = with_randomness(seed, start).await.map_err(|error| failed(error.to_string()))?;
+        let proposals = proposer::spawn(Handle(raft.clone()));
+        let lease = Duration::from_millis(timing.election_min_ms * 3 / 4);
+        let group = Self { id: group, raft, proposals, lease, seed };
+        group.elect_if_alone(member).await.map_err(|message| GroupError::Start { group: group.id, message })?;
+        Ok(group)
+    }
+
+    /// Makes this node the first and only voter. Does nothing to a group that already has members.
+    pub async fn initialize(&self, member: MemberId, address: Member) -> Result<(), GroupError> {
+        let failed = |message: String| GroupError::Start { group: self.id, message };
+        let members = BTreeMap::from([(member, address)]);
+        with_randomness(self.seed, async {
+            if !self.raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
+                self.raft.initialize(members).await.map_err(|error| failed(error.to_string()))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Which group this is.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// Follows leadership: the receiver changes when this node may start or must stop hosting.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        let (sender, receiver) = watch::channel(Leadership::Following);
+        let mut metrics = self.raft.metrics();
+        tokio::spawn(async move {
+            loop {
+                let now = leadership_of(&metrics.borrow_and_update());
+                sender.send_if_modified(|known| std::mem::replace(known, now) != now);
+                tokio::select! {
+                    biased;
+                    () = sender.closed() => return,
+                    changed = metrics.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+        receiver
+    }
+
+    /// The log index applied last, if any.
+    pub fn applied_index(&self) -> Option<u64> {
+        self.raft.metrics().borrow().last_applied.map(|id| id.index)
+    }
+
+    /// The current term.
+    pub fn term(&self) -> u64 {
+        self.raft.metrics().borrow().current_term
+    }
+
+    /// The member that leads, as far as this node knows.
+    pub fn leader(&self) -> Option<MemberId> {
+        self.raft.metrics().borrow().current_leader
+    }
+
+    /// Makes a checkpoint now (P26).
+    pub async fn checkpoint(&self) -> Result<(), GroupError> {
+        let failed = |message: String| GroupError::Start { group: self.id, message };
+        self.raft.trigger().snapshot().await.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Purges the log up to and including this index; entries no checkpoint covers are kept by openraft.
+    pub async fn purge(&self, through: u64) -> Result<(), GroupError> {
+        let failed = |message: String| GroupError::Start { group: self.id, message };
+        self.raft.trigger().purge_log(through).await.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Stops the group; proposals in flight become Unknown.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = %self.id, %error, "group ended with an error");
+        }
+    }
+
+    /// A lone voter need not wait out an election timeout.
+    async fn elect_if_alone(&self, member: MemberId) -> Result<(), String> {
+        let voters: Vec<MemberId> = self.raft.voter_ids().collect();
+        if voters == [member] {
+            with_randomness(self.seed, async { self.raft.trigger().elect(false).await })
+                .await
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Replication for Group {
+    fn append(&self, batch: EntityBatch, then: VerdictListener) {
+        // A full queue drops the proposal, whose listener then hears Unknown.
+        if self.proposals.try_send(Proposal { batch, listener: then }).is_err() {
+            tracing::warn!(group = %self.id, "too many batches wait for the log");
+        }
+    }
+
+    async fn confirm_lease(&self) -> Result<(), LeaseError> {
+        let option = LinearizerOption::new(Some(self.lease), true);
+        with_randomness(self.seed, self.raft.ensure_linearizable(option)).await.map(drop).map_err(|_| LeaseError)
+    }
+}
+
+struct Handle(Raft<TypeConfig, StateMachine>);
+
+impl Propose for Handle {
+    async fn propose(&self, entry: ShardEntry, then: OnComplete<ClientWriteResult<TypeConfig>>) -> bool {
+        self.0.client_write_ff(entry, Some(then)).await.is_ok()
+    }
+}
+
+/// openraft draws its randomness from a task-local stream that must be entered wherever its handle may spawn.
+async fn with_randomness<F: Future>(seed: u64, future: F) -> F::Output {
+    DeterministicRng::<TokioRuntime>::scope(seed, future).await
+}
+
+fn leadership_of(metrics: &openraft::RaftMetrics<TypeConfig>) -> Leadership {
+    let term = metrics.current_term;
+    let applied = metrics.last_applied.is_some_and(|id| id.leader_id.term == term);
+    if metrics.state == ServerState::Leader && applied { Leadership::Leading { term } } else { Leadership::Following }
+}
+
+fn config(timing: &RaftTiming) -> Result<Config, openraft::ConfigError> {
+    Config {
+        cluster_name: "stockroom".to_owned(),
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: timing.election_min_ms,
+        election_timeout_max: timing.election_max_ms,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    }
+    .validate()
+}

@@ -1,0 +1,151 @@
+//! The state machine of a group: committed entries become verdicts, rows of the store, and a signal to whoever follows.
+//!
+//! All rules are the applier's; here they meet openraft. Answers leave as soon as the verdict stands: the log already
+//! has the entry, the store catches up behind its queue (P24). A store failure is reported to openraft, which stops the
+//! group: the node then restarts and rebuilds the store from checkpoint and log.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+
+use super::bytes;
+use super::types::{LogId, StoredMembership, TypeConfig, Verdicts};
+use crate::persistence::applier::Applier;
+use crate::persistence::journal::Journal;
+use crate::persistence::log::GroupId;
+use crate::persistence::store::Store;
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, CheckpointData>;
+type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+
+/// A whole checkpoint, in the byte form a new replica is sent.
+pub type CheckpointData = Vec<u8>;
+
+/// Told after every applied entry.
+pub type OnApplied = Arc<dyn Fn(GroupId, u64) + Send + Sync>;
+
+/// One group's state machine.
+pub struct StateMachine {
+    group: GroupId,
+    store: Arc<dyn Store>,
+    applier: Applier,
+    last: Option<LogId>,
+    membership: StoredMembership,
+    on_applied: OnApplied,
+    checkpoints: Arc<dyn Checkpoints>,
+}
+
+/// Makes, keeps and installs checkpoints of groups (P26).
+#[async_trait::async_trait]
+pub trait Checkpoints: Send + Sync + 'static {
+    /// The newest kept checkpoint of a group: what Raft stored with it, and its bytes.
+    async fn newest(&self, group: GroupId) -> io::Result<Option<(Vec<u8>, CheckpointData)>>;
+    /// Makes a new one, labelled with what was applied before it started.
+    async fn make(&self, group: GroupId) -> io::Result<(Vec<u8>, CheckpointData)>;
+    /// Replaces a group's rows by a checkpoint's.
+    async fn install(&self, group: GroupId, raft: &[u8], data: CheckpointData) -> io::Result<()>;
+}
+
+impl StateMachine {
+    /// Continues where the store is.
+    pub async fn open(
+        group: GroupId,
+        store: Arc<dyn Store>,
+        checkpoints: Arc<dyn Checkpoints>,
+        on_applied: OnApplied,
+    ) -> io::Result<Self> {
+        let (last, membership) = Self::stored_position(group, &store).await?;
+        let applier = Applier::open(store.clone(), group).await.map_err(io::Error::other)?;
+        Ok(Self { group, store, applier, last, membership, on_applied, checkpoints })
+    }
+
+    async fn stored_position(
+        group: GroupId,
+        store: &Arc<dyn Store>,
+    ) -> io::Result<(Option<LogId>, StoredMembership)> {
+        match Journal::new(store.clone()).applied(group).await.map_err(io::Error::other)? {
+            Some(applied) => bytes::decode_applied(&applied.raft).map_err(io::Error::other),
+            None => Ok((None, StoredMembership::default())),
+        }
+    }
+
+    async fn apply_one(&mut self, (entry, responder): EntryResponder<TypeConfig>) -> io::Result<()> {
+        let log_id = entry.log_id;
+        if let EntryPayload::Membership(membership) = &entry.payload {
+            self.membership = StoredMembership::new(Some(log_id), membership.clone());
+        }
+        let batches = match &entry.payload {
+            EntryPayload::Normal(shard_entry) => shard_entry.0.as_slice(),
+            _ => &[],
+        };
+        let raft = bytes::encode_applied(Some(log_id), &self.membership);
+        let verdicts = self.applier.apply(log_id.index, raft.into(), batches).await.map_err(io::Error::other)?;
+        self.last = Some(log_id);
+        if let Some(responder) = responder {
+            responder.send(Verdicts(verdicts));
+        }
+        (self.on_applied)(self.group, log_id.index);
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = CheckpointData;
+    type SnapshotBuilder = CheckpointBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.last, self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(entry) = entries.next().await {
+            self.apply_one(entry?).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> CheckpointBuilder {
+        CheckpointBuilder { group: self.group, checkpoints: self.checkpoints.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: CheckpointData) -> Result<(), io::Error> {
+        let raft = bytes::encode_applied(meta.last_log_id, &meta.last_membership);
+        self.checkpoints.install(self.group, &raft, snapshot).await?;
+        self.applier = Applier::open(self.store.clone(), self.group).await.map_err(io::Error::other)?;
+        (self.last, self.membership) = (meta.last_log_id, meta.last_membership.clone());
+        if let Some(last) = self.last {
+            (self.on_applied)(self.group, last.index);
+        }
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        self.checkpoints.newest(self.group).await?.map(|(raft, data)| into_snapshot(&raft, data)).transpose()
+    }
+}
+
+/// Makes one checkpoint of one group.
+pub struct CheckpointBuilder {
+    group: GroupId,
+    checkpoints: Arc<dyn Checkpoints>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for CheckpointBuilder {
+    type SnapshotData = CheckpointData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let (raft, data) = self.checkpoints.make(self.group).await?;
+        into_snapshot(&raft, data)
+    }
+}
+
+fn into_snapshot(raft: &[u8], snapshot: CheckpointData) -> io::Result<Snapshot> {
+    let (last_log_id, last_membership) = bytes::decode_applied(raft).map_err(io::Error::other)?;
+    Ok(Snapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot })
+}
