@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod clock;
+pub mod cluster;
 pub mod domain;
 pub mod payments;
 pub mod persistence;

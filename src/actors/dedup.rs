@@ -95,18 +95,14 @@ impl Dedup {
         if let Some(row) = self.rows.get(&stamp.command) {
             return match (&row.reply, row.fingerprint == stamp.fingerprint) {
                 (_, false) => Known::OtherContent,
-                (Some((reply, at)), true) => {
-                    Known::Answered { reply: reply.clone(), at: *at, sequence: row.sequence }
-                }
+                (Some((reply, at)), true) => Known::Answered { reply: reply.clone(), at: *at, sequence: row.sequence },
                 (None, true) => Known::Recorded { sequence: row.sequence },
             };
         }
         match self.window.get(&stamp.command) {
             None => Known::No,
             Some(entry) if entry.stamp.fingerprint != stamp.fingerprint => Known::OtherContent,
-            Some(entry) => {
-                Known::Answered { reply: entry.reply.clone(), at: entry.at, sequence: Sequence::ZERO }
-            }
+            Some(entry) => Known::Answered { reply: entry.reply.clone(), at: entry.at, sequence: Sequence::ZERO },
         }
     }
 

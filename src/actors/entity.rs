@@ -216,14 +216,14 @@ impl EntityActorState {
                     state: snapshot.state,
                     sequence: snapshot.sequence,
                     at: snapshot.at,
-                    dedup: Dedup::recovered(snapshot.window, loaded.command_rows),
+                    dedup: Dedup::recovered(snapshot.window, loaded.commands),
                 },
                 None => Entity {
                     id: id.clone(),
                     state: AnyState::new(&id),
                     sequence: Sequence::ZERO,
                     at: Timestamp::ZERO,
-                    dedup: Dedup::recovered(Vec::new(), loaded.command_rows),
+                    dedup: Dedup::recovered(Vec::new(), loaded.commands),
                 },
             };
             for record in &loaded.records {

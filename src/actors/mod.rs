@@ -1,5 +1,13 @@
-//! Entities as actors: one turn at a time over a durable journal, supervised by their shard.
+//! Entities as actors: one turn at a time over a durable journal, supervised by their shard, which the region hosts.
 
-pub mod feed_signal;
+pub mod dedup;
+mod effects;
+pub mod entity;
 pub mod messages;
+pub mod observe;
 pub mod ports;
+pub mod quarantine;
+pub mod region;
+pub mod shard;
+pub mod turn;
+mod waker;

@@ -258,13 +258,13 @@ mod tests {
             .apply(1, raft(), &[batch_waking("TEA", 1, 1, Some(50)), batch_waking("CUP", 1, 1, Some(20))])
             .await
             .unwrap();
-        assert_eq!(journal.next_wake(GROUP).await.unwrap(), Some((Timestamp(20), stock("CUP"))));
-        assert_eq!(journal.due_wakes(GROUP, Timestamp(49), 9).await.unwrap().len(), 1);
+        assert_eq!(journal.due_wakes(GROUP, None, Timestamp(20), 9).await.unwrap(), [(Timestamp(20), stock("CUP"))]);
+        assert_eq!(journal.due_wakes(GROUP, None, Timestamp(49), 9).await.unwrap().len(), 1);
         applier
             .apply(2, raft(), &[batch_waking("CUP", 2, 2, None), batch_waking("TEA", 2, 2, Some(40))])
             .await
             .unwrap();
-        let due = journal.due_wakes(GROUP, Timestamp(u64::MAX), 9).await.unwrap();
+        let due = journal.due_wakes(GROUP, None, Timestamp(u64::MAX), 9).await.unwrap();
         assert_eq!(due, [(Timestamp(40), stock("TEA"))]);
     }
 

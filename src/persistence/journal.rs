@@ -275,14 +275,18 @@ impl Journal {
         codec::decode_command_row(command, &value).map(Some).map_err(|source| damaged(&key, source))
     }
 
-    /// Entities that want attention at `now` or earlier, earliest first.
+    /// Entities that want attention at `now` or earlier, earliest first, from just after `after` on.
     pub async fn due_wakes(
         &self,
         group: GroupId,
+        after: Option<&(Timestamp, EntityId)>,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(Timestamp, EntityId)>, JournalError> {
-        let range = keys::wakes_range(group, now);
+        let mut range = keys::wakes_range(group, now);
+        if let Some((at, entity)) = after {
+            range.from = just_after(&keys::wake(group, *at, entity));
+        }
         let rows = self.page(range, Direction::Forward, limit, usize::MAX).await?;
         let parsed = rows.iter().filter_map(|(key, _)| match keys::parse(key) {
             Some((_, ParsedKey::Wake(at, entity))) => Some((at, entity)),
@@ -291,9 +295,15 @@ impl Journal {
         Ok(parsed.collect())
     }
 
-    /// When somebody in this group wants attention next, and who.
-    pub async fn next_wake(&self, group: GroupId) -> Result<Option<(Timestamp, EntityId)>, JournalError> {
-        Ok(self.due_wakes(group, Timestamp(u64::MAX), 1).await?.into_iter().next())
+    /// When somebody in this group wants attention next, strictly after `now`.
+    pub async fn next_wake_after(&self, group: GroupId, now: Timestamp) -> Result<Option<Timestamp>, JournalError> {
+        let due = keys::wakes_range(group, now);
+        let range = KeyRange { from: due.to, to: keys::wakes_range(group, Timestamp(u64::MAX)).to };
+        let rows = self.page(range, Direction::Forward, 1, usize::MAX).await?;
+        Ok(rows.first().and_then(|(key, _)| match keys::parse(key) {
+            Some((_, ParsedKey::Wake(at, _))) => Some(at),
+            _ => None,
+        }))
     }
 
     /// What log entries from an index on stored, oldest first, at most `limit` rows. Entries that stored nothing

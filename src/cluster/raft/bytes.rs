@@ -85,8 +85,7 @@ impl TryFrom<MembershipV1> for Membership {
 }
 
 pub fn encode_vote(vote: &Vote) -> Vec<u8> {
-    let stored =
-        VoteV1 { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed };
+    let stored = VoteV1 { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed };
     seal(ValueKind::RaftVote, &stored)
 }
 

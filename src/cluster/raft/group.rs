@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::ClientWriteResult;
+use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
@@ -141,7 +142,7 @@ impl Group {
         let mut metrics = self.raft.metrics();
         tokio::spawn(async move {
             loop {
-                let now = leadership_of(&metrics.borrow_and_update());
+                let now = leadership_of(&metrics.borrow_watched());
                 sender.send_if_modified(|known| std::mem::replace(known, now) != now);
                 tokio::select! {
                     biased;
@@ -155,17 +156,17 @@ impl Group {
 
     /// The log index applied last, if any.
     pub fn applied_index(&self) -> Option<u64> {
-        self.raft.metrics().borrow().last_applied.map(|id| id.index)
+        self.raft.metrics().borrow_watched().last_applied.map(|id| id.index)
     }
 
     /// The current term.
     pub fn term(&self) -> u64 {
-        self.raft.metrics().borrow().current_term
+        self.raft.metrics().borrow_watched().current_term
     }
 
     /// The member that leads, as far as this node knows.
     pub fn leader(&self) -> Option<MemberId> {
-        self.raft.metrics().borrow().current_leader
+        self.raft.metrics().borrow_watched().current_leader
     }
 
     /// Makes a checkpoint now (P26).

@@ -62,10 +62,7 @@ impl StateMachine {
         Ok(Self { group, store, applier, last, membership, on_applied, checkpoints })
     }
 
-    async fn stored_position(
-        group: GroupId,
-        store: &Arc<dyn Store>,
-    ) -> io::Result<(Option<LogId>, StoredMembership)> {
+    async fn stored_position(group: GroupId, store: &Arc<dyn Store>) -> io::Result<(Option<LogId>, StoredMembership)> {
         match Journal::new(store.clone()).applied(group).await.map_err(io::Error::other)? {
             Some(applied) => bytes::decode_applied(&applied.raft).map_err(io::Error::other),
             None => Ok((None, StoredMembership::default())),

@@ -58,18 +58,31 @@ impl<T: Send + 'static> Responder<TypeConfig, T> for OnComplete<T> {
     }
 }
 
-openraft::declare_raft_types!(
-    /// The parameters of every group. Leader ids are Raft's own: one leader per term.
-    pub TypeConfig:
-        D = ShardEntry,
-        R = Verdicts,
-        NodeId = MemberId,
-        Node = Member,
-        Term = u64,
-        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, MemberId>,
-        Responder<T> = OnComplete<T> where T: Send + 'static,
-        AsyncRuntime = DeterministicRng<TokioRuntime>,
-);
+/// The parameters of every group. Leader ids are Raft's own: one leader per term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = ShardEntry;
+    type R = Verdicts;
+    type NodeId = MemberId;
+    type Node = Member;
+    type Term = u64;
+    type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, MemberId>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Self::D, Self::NodeId, Self::Node>;
+    type Entry = openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
+    type AsyncRuntime = DeterministicRng<TokioRuntime>;
+    type Responder<T>
+        = OnComplete<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub type Vote = openraft::alias::VoteOf<TypeConfig>;

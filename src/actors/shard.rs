@@ -1,0 +1,345 @@
+//! The shard actor: parent of every resident entity of one group while this node leads it.
+//!
+//! It passes commands on, brings entities to life when somebody asks for them or their time has come, lets idle ones
+//! rest, restarts failed ones with backoff and quarantines those whose replay keeps panicking. It is an entity's only
+//! correspondent, which makes passivation safe: an entity may rest only if it has seen everything the shard ever sent
+//! it; what arrives while it ends is buffered for its next incarnation (P16).
+//!
+//! Hosted by the region for one term; dropped with it. Everything here can be lost: the journal has the rest.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::entity::{EntityActor, EntityArguments, EntityDescription, EntityMessage, Surroundings};
+use super::messages::{AskError, Request};
+use super::quarantine::{Health, Verdict as HealthVerdict};
+use super::turn::ReplySender;
+use super::waker::Waker;
+use crate::domain::ids::EntityId;
+use crate::domain::time::Timestamp;
+
+/// Commands buffered for an entity that is ending; more are answered `overloaded`.
+const BUFFERED_MAX: usize = 1_024;
+/// How often idle entities are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a shard actor hears.
+#[derive(Debug)]
+pub enum ShardMessage {
+    /// A command for one of its entities.
+    Ask {
+        /// What is asked.
+        request: Request,
+        /// Who waits.
+        reply: ReplySender,
+    },
+    /// An entity wants to be woken then.
+    WakeAt {
+        /// When.
+        at: Timestamp,
+    },
+    /// The timer: wake who is due.
+    WakeDue,
+    /// The timer: look for idle entities.
+    Sweep,
+    /// An entity agrees to rest, having seen this many messages.
+    MayRest {
+        /// Which.
+        entity: EntityId,
+        /// Messages it had been sent when asked.
+        sent: u64,
+    },
+    /// An entity's journal cannot be replayed.
+    ReplayPanicked {
+        /// Which.
+        entity: EntityId,
+    },
+    /// Lists residents for ops and tests, in id order.
+    Residents {
+        /// At most this many.
+        limit: usize,
+        /// Who asked.
+        reply: oneshot::Sender<Vec<EntityId>>,
+    },
+    /// Asks one resident how it is doing; nothing if it is not resident.
+    Describe {
+        /// Which.
+        entity: EntityId,
+        /// Who asked.
+        reply: oneshot::Sender<EntityDescription>,
+    },
+    /// Lists quarantined entities.
+    Quarantined(oneshot::Sender<Vec<EntityId>>),
+    /// Gives a quarantined entity another chance; answers whether it was quarantined.
+    Release {
+        /// Which.
+        entity: EntityId,
+        /// Who asked.
+        reply: oneshot::Sender<bool>,
+    },
+}
+
+impl ractor::Message for ShardMessage {}
+
+/// Limits of one shard.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardOptions {
+    /// An entity that heard nothing for this long may rest.
+    pub idle_after: Duration,
+    /// Resident entities above this make room, least recently used first.
+    pub residents_max: usize,
+}
+
+impl Default for ShardOptions {
+    fn default() -> Self {
+        Self { idle_after: Duration::from_secs(60), residents_max: 20_000 }
+    }
+}
+
+/// Spawn arguments.
+pub struct ShardArguments {
+    /// What every entity is given.
+    pub surroundings: Arc<Surroundings>,
+    /// Limits.
+    pub options: ShardOptions,
+}
+
+/// The actor.
+pub struct ShardActor;
+
+/// A living entity.
+struct Resident {
+    actor: ActorRef<EntityMessage>,
+    /// Commands passed on to this incarnation.
+    sent: u64,
+    /// When it last heard a command.
+    used_at: Instant,
+    /// Told to end; commands wait here for the next incarnation.
+    ending: Option<VecDeque<(Request, ReplySender)>>,
+}
+
+/// The actor's state.
+pub struct ShardState {
+    surroundings: Arc<Surroundings>,
+    options: ShardOptions,
+    myself: ActorRef<ShardMessage>,
+    residents: BTreeMap<EntityId, Resident>,
+    /// Which entity an actor is, for supervision events.
+    by_actor: BTreeMap<ActorId, EntityId>,
+    health: Health,
+    waker: Waker,
+}
+
+impl Actor for ShardActor {
+    type Msg = ShardMessage;
+    type State = ShardState;
+    type Arguments = ShardArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        arguments: ShardArguments,
+    ) -> Result<ShardState, ActorProcessingErr> {
+        let ShardArguments { surroundings, options } = arguments;
+        let waker = Waker::new(surroundings.group, surroundings.journal.clone(), myself.clone());
+        Ok(ShardState {
+            surroundings,
+            options,
+            myself,
+            residents: BTreeMap::new(),
+            by_actor: BTreeMap::new(),
+            health: Health::default(),
+            waker,
+        })
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        _state: &mut ShardState,
+    ) -> Result<(), ActorProcessingErr> {
+        myself.send_interval(SWEEP_INTERVAL, || ShardMessage::Sweep);
+        myself.cast(ShardMessage::WakeDue)?;
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<ShardMessage>,
+        message: ShardMessage,
+        state: &mut ShardState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ShardMessage::Ask { request, reply } => state.ask(request, reply).await,
+            ShardMessage::WakeAt { at } => state.waker.no_later_than(at, state.surroundings.clock.now()),
+            ShardMessage::WakeDue => state.wake_due().await,
+            ShardMessage::Sweep => state.sweep(),
+            ShardMessage::MayRest { entity, sent } => state.let_rest(&entity, sent),
+            ShardMessage::ReplayPanicked { entity } => state.health.replay_panicked(&entity),
+            ShardMessage::Residents { limit, reply } => {
+                drop(reply.send(state.residents.keys().take(limit).cloned().collect()));
+            }
+            ShardMessage::Describe { entity, reply } => state.describe(&entity, reply),
+            ShardMessage::Quarantined(reply) => drop(reply.send(state.health.quarantined())),
+            ShardMessage::Release { entity, reply } => drop(reply.send(state.health.release(&entity))),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<ShardMessage>,
+        event: SupervisionEvent,
+        state: &mut ShardState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(cell, _, _) => state.ended(cell.get_id()).await,
+            SupervisionEvent::ActorFailed(cell, error) => {
+                state.failed(cell.get_id(), &error.to_string());
+                state.ended(cell.get_id()).await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl ShardState {
+    async fn ask(&mut self, request: Request, reply: ReplySender) {
+        match self.health.of(&request.entity, Instant::now()) {
+            HealthVerdict::Fit => {}
+            HealthVerdict::Quarantined => {
+                let entity = request.entity;
+                return answer(reply, AskError::Quarantined { entity });
+            }
+            HealthVerdict::Recovering => {
+                return answer(reply, AskError::Unknown { reason: "the entity is restarting" });
+            }
+        }
+        let entity = request.entity.clone();
+        if !self.residents.contains_key(&entity) && !self.bring_to_life(&entity).await {
+            return answer(reply, AskError::Unknown { reason: "the entity could not be started" });
+        }
+        if let Some(resident) = self.residents.get_mut(&entity) {
+            pass_on(resident, request, reply);
+        }
+    }
+
+    /// Spawns the entity's actor; it loads its journal by itself, off this actor's turn.
+    async fn bring_to_life(&mut self, entity: &EntityId) -> bool {
+        let arguments =
+            EntityArguments { id: entity.clone(), surroundings: self.surroundings.clone(), shard: self.myself.clone() };
+        match Actor::spawn_linked(None, EntityActor, arguments, self.myself.get_cell()).await {
+            Ok((actor, _)) => {
+                self.surroundings.observer.spawned();
+                self.by_actor.insert(actor.get_id(), entity.clone());
+                let resident = Resident { actor, sent: 0, used_at: Instant::now(), ending: None };
+                self.residents.insert(entity.clone(), resident);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%entity, %error, "an entity actor could not be spawned");
+                false
+            }
+        }
+    }
+
+    /// An actor is gone: whatever was buffered for it goes to its next incarnation.
+    async fn ended(&mut self, actor: ActorId) {
+        let Some(entity) = self.by_actor.remove(&actor) else { return };
+        self.surroundings.observer.ended();
+        let Some(resident) = self.residents.remove(&entity) else { return };
+        for (request, reply) in resident.ending.into_iter().flatten() {
+            self.ask(request, reply).await;
+        }
+    }
+
+    fn failed(&mut self, actor: ActorId, error: &str) {
+        let Some(entity) = self.by_actor.get(&actor) else { return };
+        self.surroundings.observer.failed();
+        if self.health.failed(entity, Instant::now()) {
+            self.surroundings.observer.quarantined();
+            tracing::error!(%entity, error, "entity quarantined: its journal panics on replay; others go on");
+        } else {
+            tracing::warn!(%entity, error, "entity failed, it will be restarted");
+        }
+        // What it owed is in the wake rows: have them looked at once its backoff is over.
+        self.waker.look_again_after(self.health.backoff(entity));
+    }
+
+    async fn wake_due(&mut self) {
+        for entity in self.waker.due(self.surroundings.clock.now()).await {
+            if self.health.of(&entity, Instant::now()) != HealthVerdict::Fit {
+                continue;
+            }
+            if !self.residents.contains_key(&entity) {
+                // An entity looks at its own deadline when it comes to life.
+                self.bring_to_life(&entity).await;
+            } else if let Some(resident) = self.residents.get(&entity) {
+                if resident.ending.is_none() {
+                    drop(resident.actor.cast(EntityMessage::Wake));
+                }
+            }
+        }
+    }
+
+    /// Asks entities that are idle, or too many, whether they may rest.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        let excess = self.residents.len().saturating_sub(self.options.residents_max);
+        let threshold = if excess > 0 { self.used_before(excess) } else { None };
+        for resident in self.residents.values() {
+            let idle = now.duration_since(resident.used_at) >= self.options.idle_after;
+            let surplus = threshold.is_some_and(|used_at| resident.used_at <= used_at);
+            if resident.ending.is_none() && (idle || surplus) {
+                drop(resident.actor.cast(EntityMessage::Rest { sent: resident.sent }));
+            }
+        }
+    }
+
+    /// The use time of the `count`-th least recently used resident.
+    fn used_before(&self, count: usize) -> Option<Instant> {
+        let mut times: Vec<Instant> = self.residents.values().map(|resident| resident.used_at).collect();
+        let index = count.min(times.len()).checked_sub(1)?;
+        Some(*times.select_nth_unstable(index).1)
+    }
+
+    fn let_rest(&mut self, entity: &EntityId, sent: u64) {
+        if let Some(resident) = self.residents.get_mut(entity) {
+            if resident.sent == sent && resident.ending.is_none() {
+                resident.ending = Some(VecDeque::new());
+                resident.actor.stop(None);
+            }
+        }
+    }
+
+    fn describe(&self, entity: &EntityId, reply: oneshot::Sender<EntityDescription>) {
+        if let Some(resident) = self.residents.get(entity) {
+            drop(resident.actor.cast(EntityMessage::Describe(reply)));
+        }
+    }
+}
+
+fn pass_on(resident: &mut Resident, request: Request, reply: ReplySender) {
+    resident.used_at = Instant::now();
+    match &mut resident.ending {
+        None => {
+            resident.sent += 1;
+            // A dead actor drops the message and with it the reply sender: the caller reads Unknown.
+            drop(resident.actor.cast(EntityMessage::Ask { request, reply }));
+        }
+        Some(buffered) if buffered.len() < BUFFERED_MAX => buffered.push_back((request, reply)),
+        Some(_) => answer(reply, AskError::Overloaded { retry_after: Duration::from_secs(1) }),
+    }
+}
+
+fn answer(reply: ReplySender, error: AskError) {
+    if let Some(reply) = reply {
+        drop(reply.send(Err(error)));
+    }
+}
