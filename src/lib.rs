@@ -4,6 +4,7 @@ pub mod actors;
 pub mod clock;
 pub mod cluster;
 pub mod domain;
+pub mod http;
 pub mod payments;
 pub mod persistence;
 pub mod projections;

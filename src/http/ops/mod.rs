@@ -1,0 +1,134 @@
+//! The operators' listener: probes, metrics, and what the node looks like inside.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::call::{Json, Query};
+use super::error::{Code, Problem};
+use super::ports::{ActorStatus, NodeStatus, QuarantinedEntity, Readiness, ShardStatus};
+use super::route::{Access, Route};
+use super::wire::{self, Listing};
+use crate::domain::ids::EntityId;
+
+const TAG: &str = "Operation";
+
+/// The table.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/healthz", Access::Probe, health).describe(|route| {
+            route.called(TAG, "health", "Whether the process is alive").answers::<Health>(StatusCode::OK, "It answers.")
+        }),
+        Route::new(Method::GET, "/readyz", Access::Probe, ready).describe(|route| {
+            route
+                .called(TAG, "ready", "Whether the node should get traffic")
+                .answers::<Readiness>(StatusCode::OK, "It should.")
+                .answers::<Readiness>(StatusCode::SERVICE_UNAVAILABLE, "It should not, and why.")
+        }),
+        Route::new(Method::GET, "/metrics", Access::Ops, metrics).describe(|route| {
+            route.called(TAG, "metrics", "Metrics in Prometheus' text format").answers_raw(
+                StatusCode::OK,
+                "text/plain",
+                "The metrics.",
+            )
+        }),
+        Route::new(Method::GET, "/ops/v1/status", Access::Ops, status).describe(|route| {
+            route.called(TAG, "status", "The node in a page").answers::<NodeStatus>(StatusCode::OK, "The node.")
+        }),
+        Route::new(Method::GET, "/ops/v1/shards", Access::Ops, shards).describe(|route| {
+            route
+                .called(TAG, "shards", "Every shard this node has a replica of")
+                .answers::<Listing<ShardStatus>>(StatusCode::OK, "The replicas, by shard.")
+        }),
+        Route::new(Method::GET, "/ops/v1/actors", Access::Ops, actors).describe(|route| {
+            route
+                .called(TAG, "actors", "Entities in memory")
+                .query::<wire::PageSize>("limit", "At most this many; 50 unless said.")
+                .answers::<Listing<ActorStatus>>(StatusCode::OK, "The busiest first.")
+        }),
+        Route::new(Method::GET, "/ops/v1/quarantine", Access::Ops, quarantined).describe(|route| {
+            route.called(TAG, "quarantined", "Entities taken out of service after repeated faults").answers::<Listing<
+                QuarantinedEntity,
+            >>(
+                StatusCode::OK,
+                "The entities.",
+            )
+        }),
+        Route::new(Method::POST, "/ops/v1/quarantine:release", Access::Ops, release).key_ignored().describe(|route| {
+            route
+                .called(TAG, "release", "Put an entity back into service")
+                .body::<Release>()
+                .answers_nothing(StatusCode::NO_CONTENT, "It is tried again at its next command.")
+                .fails(&[Code::NotFound])
+        }),
+    ]
+}
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Always true.
+    healthy: bool,
+}
+
+/// Which entity to put back into service.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Text form `kind/key`, e.g. `stock/TEA-100`.
+    entity: String,
+}
+
+/// How many actors to list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActorsQuery {
+    limit: Option<wire::PageSize>,
+}
+
+const ACTORS_DEFAULT: u16 = 50;
+
+async fn health() -> Response {
+    wire::json(StatusCode::OK, &Health { healthy: true })
+}
+
+async fn ready(State(state): State<AppState>) -> Response {
+    let readiness = state.ops().readiness();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    wire::json(status, &readiness)
+}
+
+async fn metrics(State(state): State<AppState>) -> Response {
+    let mut response = state.ops().metrics().into_response();
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
+
+async fn status(State(state): State<AppState>) -> Response {
+    wire::json(StatusCode::OK, &state.ops().status().await)
+}
+
+async fn shards(State(state): State<AppState>) -> Response {
+    wire::json(StatusCode::OK, &Listing::whole(state.ops().shards().await))
+}
+
+async fn actors(State(state): State<AppState>, Query(query): Query<ActorsQuery>) -> Response {
+    let limit = query.limit.map_or(ACTORS_DEFAULT, |limit| limit.0);
+    wire::json(StatusCode::OK, &Listing::whole(state.ops().actors(usize::from(limit)).await))
+}
+
+async fn quarantined(State(state): State<AppState>) -> Response {
+    wire::json(StatusCode::OK, &Listing::whole(state.ops().quarantined().await))
+}
+
+async fn release(State(state): State<AppState>, body: Json<Release>) -> Result<StatusCode, Problem> {
+    let entity: EntityId = body.value.entity.parse().map_err(|error| Problem::invalid("entity", error))?;
+    if state.ops().release(&entity).await {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Problem::new(Code::NotFound, format!("{entity} is not quarantined on this node")))
+}

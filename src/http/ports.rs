@@ -1,0 +1,177 @@
+//! What HTTP needs from the node around it, as small traits: implemented by the cluster, the projections and the
+//! payments, and by fakes in tests.
+
+use async_trait::async_trait;
+use axum::http::HeaderMap;
+use futures::stream::BoxStream;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::actors::messages::AskError;
+use crate::domain::ids::{DataKeyId, EntityId};
+use crate::domain::registry::AnyCommand;
+use crate::domain::time::Timestamp;
+
+/// Tells when entities change.
+pub trait Changes: Send + Sync + 'static {
+    /// Wakes after each committed record of `entity` from now on; several records may be one wake-up. A record
+    /// committed after this call returned is never missed. The stream ends when the node stops or the shard's feed is
+    /// lost; whoever follows it then reads the entity and subscribes again.
+    fn of(&self, entity: &EntityId) -> BoxStream<'static, ()>;
+}
+
+/// Keeps the data keys that seal personal data (P22).
+#[async_trait]
+pub trait Vault: Send + Sync + 'static {
+    /// The key called `key`, kept with `owner`; `None` once it was erased.
+    async fn secret(&self, owner: &EntityId, key: DataKeyId) -> Result<Option<[u8; 32]>, AskError>;
+}
+
+/// Checks what payment providers send.
+pub trait PaymentWebhooks: Send + Sync + 'static {
+    /// The command a webhook means. Its signature covers `body` as received.
+    fn read(
+        &self,
+        provider: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<WebhookCommand, WebhookRefusal>;
+}
+
+/// A checked webhook, as the command it means. The same command the API path sends (P18).
+#[derive(Clone, Debug, PartialEq)]
+pub struct WebhookCommand {
+    /// Whom it is for.
+    pub entity: EntityId,
+    /// What it says.
+    pub command: AnyCommand,
+    /// The provider's name of the event: the same event, the same command.
+    pub event: String,
+}
+
+/// Why a webhook is not believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookRefusal {
+    /// Nobody of that name.
+    #[error("no payment provider of that name")]
+    UnknownProvider,
+    /// Not signed, signed by somebody else, or too old.
+    #[error("the signature is not valid: {reason}")]
+    Signature {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Signed, but not understood.
+    #[error("{field}: {reason}")]
+    Malformed {
+        /// Where.
+        field: String,
+        /// What is expected.
+        reason: String,
+    },
+}
+
+/// What operators see of a node, and the little they may change through it.
+#[async_trait]
+pub trait OpsView: Send + Sync + 'static {
+    /// Whether this node should get traffic.
+    fn readiness(&self) -> Readiness;
+    /// Metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
+    /// The node in a page.
+    async fn status(&self) -> NodeStatus;
+    /// Every shard this node has a replica of.
+    async fn shards(&self) -> Vec<ShardStatus>;
+    /// Resident actors, busiest first, at most `limit`.
+    async fn actors(&self, limit: usize) -> Vec<ActorStatus>;
+    /// Entities taken out of service.
+    async fn quarantined(&self) -> Vec<QuarantinedEntity>;
+    /// Puts an entity back into service; `false` when it is not quarantined here.
+    async fn release(&self, entity: &EntityId) -> bool;
+}
+
+/// Whether a node should get traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Readiness {
+    /// All shards led somewhere, storage writable, not draining.
+    pub ready: bool,
+    /// What is missing, for people; empty when ready.
+    pub reasons: Vec<String>,
+}
+
+/// The node in a page.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct NodeStatus {
+    /// This node.
+    pub node: String,
+    /// Version of the program.
+    pub version: String,
+    /// The cluster it belongs to.
+    pub cluster: String,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Whether it should get traffic, and why not.
+    pub readiness: Readiness,
+    /// Node clock minus wall clock.
+    pub clock_offset_ms: i64,
+    /// How many shards the cluster has.
+    pub shards: u32,
+    /// How many of them this node leads.
+    pub shards_led: u32,
+    /// Entities in memory.
+    pub resident_actors: u64,
+    /// Requests in flight that may still be admitted.
+    pub free_places: u64,
+    /// Bytes free on the data directory's disk.
+    pub disk_free_bytes: u64,
+    /// Bytes of log, checkpoints and store.
+    pub disk_used_bytes: u64,
+}
+
+/// One shard's replica.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ShardStatus {
+    /// Which.
+    pub shard: u32,
+    /// `leader`, `follower`, `learner` or `candidate`.
+    pub role: String,
+    /// Fencing number of the leadership.
+    pub term: u64,
+    /// Who leads, if known.
+    pub leader: Option<String>,
+    /// Last log index known committed.
+    pub committed: u64,
+    /// Last log index applied here.
+    pub applied: u64,
+    /// Entities in memory.
+    pub resident_actors: u64,
+    /// Obligations and deadlines due.
+    pub due: u64,
+}
+
+/// One entity in memory.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ActorStatus {
+    /// Which; text form `kind/key`.
+    pub entity: String,
+    /// Its last record.
+    pub sequence: u64,
+    /// Commands waiting.
+    pub waiting: u64,
+    /// Commands it owes.
+    pub owed: u64,
+    /// Milliseconds since its last command.
+    pub idle_ms: u64,
+}
+
+/// An entity out of service.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct QuarantinedEntity {
+    /// Which; text form `kind/key`.
+    pub entity: String,
+    /// What went wrong.
+    pub reason: String,
+    /// How often.
+    pub crashes: u32,
+}

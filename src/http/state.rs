@@ -1,0 +1,159 @@
+//! What every handler has at hand: the way to the entities, the read side, and the seams of this node. Cheap to clone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::admission::Admission;
+use super::auth::{KeySource, KeyTable};
+use super::call::Identity;
+use super::error::Problem;
+use super::idempotency::CommandIds;
+use super::options::HttpOptions;
+use super::ports::{Changes, OpsView, PaymentWebhooks, Vault};
+use crate::actors::messages::{Answer, Ask, Origin, Request};
+use crate::clock::NodeClock;
+use crate::domain::entity::{Fingerprint, Stamp};
+use crate::domain::ids::{CommandId, EntityId};
+use crate::domain::registry::AnyCommand;
+use crate::projections::query::Queries;
+use crate::rng::Rng;
+use tokio_util::sync::CancellationToken;
+
+/// Everything HTTP is built on. Filled once, by whoever starts the node.
+pub struct Parts {
+    /// The way to any entity.
+    pub ask: Arc<dyn Ask>,
+    /// Lists and search.
+    pub queries: Arc<dyn Queries>,
+    /// Tells when an entity changed, for event streams and `Prefer: wait`.
+    pub changes: Arc<dyn Changes>,
+    /// Data keys of sealed personal data.
+    pub vault: Arc<dyn Vault>,
+    /// Stored API keys.
+    pub keys: Arc<dyn KeySource>,
+    /// What operators see of the node.
+    pub ops: Arc<dyn OpsView>,
+    /// Who checks payment providers' webhooks.
+    pub webhooks: Arc<dyn PaymentWebhooks>,
+    /// The node's time.
+    pub clock: Arc<NodeClock>,
+    /// The node's randomness.
+    pub rng: Arc<dyn Rng>,
+    /// The cluster's secret, from which command ids are derived (P1). The same on every node.
+    pub cluster_secret: [u8; 32],
+    /// Text of `ops.token` in the data directory.
+    pub ops_token: Option<String>,
+}
+
+/// Shared by all handlers.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    options: HttpOptions,
+    admission: Admission,
+    keys: KeyTable,
+    command_ids: CommandIds,
+    stopping: CancellationToken,
+}
+
+impl AppState {
+    /// Puts the parts together.
+    pub fn new(options: HttpOptions, mut parts: Parts) -> Self {
+        let token = parts.ops_token.take();
+        let refresh = options.timeouts.keys_refresh;
+        let keys = KeyTable::new(parts.keys.clone(), parts.clock.clone(), refresh, token.as_deref());
+        Self(Arc::new(Inner {
+            admission: Admission::new(&options.limits),
+            keys,
+            command_ids: CommandIds::new(&parts.cluster_secret),
+            stopping: CancellationToken::new(),
+            options,
+            parts,
+        }))
+    }
+
+    /// Sends a command to its entity and waits for the outcome.
+    pub async fn ask(&self, entity: EntityId, command: AnyCommand, identity: Identity) -> Result<Answer, Problem> {
+        let Identity { stamp, origin } = identity;
+        let request = Request { entity, command, stamp, origin, budget: self.0.options.timeouts.command };
+        Ok(self.0.parts.ask.ask(request).await?)
+    }
+
+    /// Reads an entity.
+    pub async fn read(&self, entity: EntityId, command: AnyCommand) -> Result<Answer, Problem> {
+        self.ask(entity, command, self.drawn_identity()).await
+    }
+
+    /// An identity for a command nobody will repeat.
+    pub fn drawn_identity(&self) -> Identity {
+        let stamp = Stamp { command: CommandId(self.rng().next_id()), fingerprint: Fingerprint::default() };
+        Identity { stamp, origin: Origin::Router }
+    }
+
+    /// Options of this node.
+    pub fn options(&self) -> &HttpOptions {
+        &self.0.options
+    }
+
+    /// The doorkeeper.
+    pub fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &KeyTable {
+        &self.0.keys
+    }
+
+    /// Derives command ids from client keys.
+    pub fn command_ids(&self) -> &CommandIds {
+        &self.0.command_ids
+    }
+
+    /// Lists and search.
+    pub fn queries(&self) -> &dyn Queries {
+        &*self.0.parts.queries
+    }
+
+    /// Change signals.
+    pub fn changes(&self) -> &dyn Changes {
+        &*self.0.parts.changes
+    }
+
+    /// Data keys.
+    pub fn vault(&self) -> &dyn Vault {
+        &*self.0.parts.vault
+    }
+
+    /// The operators' view.
+    pub fn ops(&self) -> &dyn OpsView {
+        &*self.0.parts.ops
+    }
+
+    /// Webhook checks.
+    pub fn webhooks(&self) -> &dyn PaymentWebhooks {
+        &*self.0.parts.webhooks
+    }
+
+    /// The node's time.
+    pub fn clock(&self) -> &NodeClock {
+        &self.0.parts.clock
+    }
+
+    /// Monotonic time, for durations.
+    pub fn now_monotonic(&self) -> Duration {
+        self.0.parts.clock.monotonic()
+    }
+
+    /// The node's randomness.
+    pub fn rng(&self) -> &dyn Rng {
+        &*self.0.parts.rng
+    }
+
+    /// Cancelled when the server stops: event streams end, waits are cut short.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+}
