@@ -3,6 +3,7 @@
 pub mod dedup;
 mod effects;
 pub mod entity;
+pub mod feed_signal;
 pub mod messages;
 pub mod observe;
 pub mod ports;

@@ -1,6 +1,9 @@
 //! From one node to many: which shard an entity lives on, the Raft group behind each shard, the router in front, and
 //! the node that wires them. A single node is a cluster of one voter; nothing here is special-cased for it.
 
+pub mod courier;
 pub mod hashing;
+pub mod node;
 pub mod raft;
 pub mod router;
+mod setup;

@@ -4,8 +4,7 @@
 //! is said to be Unknown (P7). The number of commands under way is bounded per shard; commands owed by processes pass
 //! that bound, because they are bounded by admitted work already (P15).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +15,8 @@ use super::hashing::ShardCount;
 use crate::actors::messages::{Answer, Ask, AskError, Origin, Request};
 use crate::actors::region::HostedShards;
 use crate::actors::shard::ShardMessage;
+use crate::domain::ids::EntityId;
+use crate::domain::registry::Kind;
 use crate::persistence::log::GroupId;
 
 /// Client commands under way per shard; the next is answered `overloaded`.
@@ -28,29 +29,45 @@ const RETRY_MAX: Duration = Duration::from_millis(250);
 /// The node's router. Clones share everything.
 #[derive(Clone)]
 pub struct Router {
-    shards: ShardCount,
+    /// Unknown until the meta group has told; before that only the cluster entity can be reached.
+    shards: Arc<OnceLock<ShardCount>>,
     hosted: HostedShards,
-    places: Arc<BTreeMap<GroupId, Arc<Semaphore>>>,
+    places: Arc<[OnceLock<Arc<Semaphore>>]>,
 }
 
 impl Router {
     /// A router over the shards hosted on this node.
-    pub fn new(shards: ShardCount, hosted: HostedShards) -> Self {
-        let groups = shards.groups().chain([GroupId::META]);
-        let places = groups.map(|group| (group, Arc::new(Semaphore::new(IN_FLIGHT_PER_SHARD_MAX)))).collect();
-        Self { shards, hosted, places: Arc::new(places) }
+    pub fn new(hosted: HostedShards) -> Self {
+        let places = (0..=ShardCount::MAX).map(|_| OnceLock::new()).collect();
+        Self { shards: Arc::default(), hosted, places }
     }
 
-    /// How entities are spread.
-    pub fn shards(&self) -> ShardCount {
-        self.shards
+    /// Tells the router, once, how entities are spread.
+    pub fn learn(&self, shards: ShardCount) {
+        let known = self.shards.get_or_init(|| shards);
+        assert_eq!(*known, shards, "CLU-1: the number of shards never changes");
+    }
+
+    /// Commands that may still be admitted to the busiest shard, for status.
+    pub fn free_places(&self) -> usize {
+        let used = self.places.iter().filter_map(OnceLock::get);
+        used.map(|places| places.available_permits()).min().unwrap_or(IN_FLIGHT_PER_SHARD_MAX)
+    }
+
+    fn group_of(&self, entity: &EntityId) -> Result<GroupId, AskError> {
+        match (entity.kind, self.shards.get()) {
+            (Kind::Cluster, _) => Ok(GroupId::META),
+            (_, Some(shards)) => Ok(shards.group_of(entity)),
+            (_, None) => Err(AskError::NoLeader { shard: 0 }),
+        }
     }
 
     fn admit(&self, group: GroupId, origin: Origin) -> Result<Option<OwnedSemaphorePermit>, AskError> {
         if origin == Origin::Owed {
             return Ok(None);
         }
-        let place = self.places[&group].clone().try_acquire_owned();
+        let place = self.places[group.0 as usize].get_or_init(|| Arc::new(Semaphore::new(IN_FLIGHT_PER_SHARD_MAX)));
+        let place = place.clone().try_acquire_owned();
         place.map(Some).map_err(|_| AskError::Overloaded { retry_after: Duration::from_secs(1) })
     }
 
@@ -71,7 +88,7 @@ impl Router {
 #[async_trait]
 impl Ask for Router {
     async fn ask(&self, mut request: Request) -> Result<Answer, AskError> {
-        let group = self.shards.group_of(&request.entity);
+        let group = self.group_of(&request.entity)?;
         let _place = self.admit(group, request.origin)?;
         let deadline = Instant::now() + request.budget;
         let mut pause = RETRY_FIRST;

@@ -1,0 +1,280 @@
+//! One node: its groups, its region, its router, wired over the injected seams.
+//!
+//! Start: the clock from the newest time on disk (P14) → the meta group, initialised on first start as a cluster of
+//! one voter → the cluster entity tells how many shards there are → every shard's group → ready when all that this
+//! node should lead are hosted. A node that lost everything but its log and checkpoints takes exactly this path too:
+//! groups replay what the store lacks before they lead.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorRef};
+use tokio::sync::watch;
+
+use super::courier::{DeliverPayment, NodeCourier};
+use super::hashing::ShardCount;
+use super::raft::group::{Group, GroupError, GroupParts, Leadership, RaftTiming};
+use super::raft::{Checkpoints, Member, MemberId};
+use super::router::Router;
+use super::setup::{self, SetupError};
+use crate::actors::entity::Surroundings;
+use crate::actors::feed_signal::FeedSignal;
+use crate::actors::observe::Observer;
+use crate::actors::region::{HostedShards, RegionActor, RegionArguments, RegionMessage};
+use crate::actors::shard::ShardOptions;
+use crate::clock::{Clock, NodeClock};
+use crate::domain::time::Timestamp;
+use crate::persistence::journal::{Journal, JournalError};
+use crate::persistence::log::{GroupId, Log};
+use crate::persistence::store::Store;
+use crate::rng::Rng;
+
+/// How long a node waits for its shards to be hosted before it says what is wrong.
+const HOSTING_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The world a node lives in.
+#[derive(Clone)]
+pub struct Seams {
+    /// Raw time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// The replicated truth.
+    pub log: Arc<dyn Log>,
+    /// What actors recover from.
+    pub store: Arc<dyn Store>,
+    /// Checkpoints of groups.
+    pub checkpoints: Arc<dyn Checkpoints>,
+    /// Payment providers.
+    pub payments: Arc<dyn DeliverPayment>,
+}
+
+/// What can be chosen about a node.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Its number in the cluster.
+    pub member: MemberId,
+    /// Its name.
+    pub name: String,
+    /// Shards of a cluster that does not exist yet; ignored afterwards.
+    pub shards: ShardCount,
+    /// Raft's timing.
+    pub timing: RaftTiming,
+    /// Limits of its shards.
+    pub shard: ShardOptions,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A group does not start.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The cluster's settings cannot be read or made.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The actor system refused.
+    #[error("the region could not be started: {message}")]
+    Region {
+        /// Why.
+        message: String,
+    },
+    /// Shards are not led after a long wait.
+    #[error("shards {missing:?} are not led after {waited_s} s; look for errors about these groups above")]
+    NotHosted {
+        /// Which.
+        missing: Vec<u32>,
+        /// How long was waited.
+        waited_s: u64,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    options: NodeOptions,
+    shards: ShardCount,
+    groups: BTreeMap<GroupId, Group>,
+    hosted: HostedShards,
+    region: ActorRef<RegionMessage>,
+    router: Router,
+    journal: Journal,
+    clock: Arc<NodeClock>,
+    observer: Arc<Observer>,
+    feed: FeedSignal,
+    seams: Seams,
+}
+
+impl Node {
+    /// Starts a node and returns once it hosts everything it should.
+    pub async fn start(seams: Seams, options: NodeOptions) -> Result<Self, StartError> {
+        let journal = Journal::new(seams.store.clone());
+        let clock = NodeClock::new(seams.clock.clone(), newest_time_on_disk(&journal).await?);
+        let hosted = HostedShards::default();
+        let arguments = RegionArguments { hosted: hosted.clone(), options: options.shard };
+        let (region, _) = Actor::spawn(None, RegionActor, arguments)
+            .await
+            .map_err(|error| StartError::Region { message: error.to_string() })?;
+        let all_groups = (0..=ShardCount::MAX).map(GroupId);
+        let mut node = Self {
+            router: Router::new(hosted.clone()),
+            shards: options.shards,
+            groups: BTreeMap::new(),
+            feed: FeedSignal::new(all_groups),
+            observer: Arc::new(Observer::default()),
+            options,
+            hosted,
+            region,
+            journal,
+            clock,
+            seams,
+        };
+        node.start_group(GroupId::META).await?;
+        node.hosting([GroupId::META]).await?;
+        node.shards = setup::shards_of_cluster(&node.router, &*node.seams.rng, node.options.shards).await?;
+        node.router.learn(node.shards);
+        for group in node.shards.groups() {
+            node.start_group(group).await?;
+        }
+        node.hosting(node.shards.groups()).await?;
+        Ok(node)
+    }
+
+    /// The way to any entity.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The node's time.
+    pub fn clock(&self) -> &Arc<NodeClock> {
+        &self.clock
+    }
+
+    /// Reading what is stored here.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Rings when log entries are applied.
+    pub fn feed(&self) -> &FeedSignal {
+        &self.feed
+    }
+
+    /// Shards hosted here.
+    pub fn hosted(&self) -> &HostedShards {
+        &self.hosted
+    }
+
+    /// The node's groups: meta first, then shards.
+    pub fn groups(&self) -> &BTreeMap<GroupId, Group> {
+        &self.groups
+    }
+
+    /// How entities are spread.
+    pub fn shards(&self) -> ShardCount {
+        self.shards
+    }
+
+    /// Counts of the actors.
+    pub fn observer(&self) -> &Arc<Observer> {
+        &self.observer
+    }
+
+    /// What it was started with.
+    pub fn options(&self) -> &NodeOptions {
+        &self.options
+    }
+
+    /// Stops hosting, stops the groups, flushes and closes log and store. Whoever still waits holds Unknown.
+    pub async fn stop(self) {
+        if let Err(error) = self.region.stop_and_wait(None, None).await {
+            tracing::warn!(%error, "the region did not stop in order");
+        }
+        for group in self.groups.values() {
+            group.shutdown().await;
+        }
+        self.seams.store.close().await;
+        self.seams.log.close().await;
+    }
+
+    async fn start_group(&mut self, group: GroupId) -> Result<(), StartError> {
+        let feed = self.feed.clone();
+        let parts = GroupParts {
+            group,
+            member: self.options.member,
+            timing: self.options.timing.clone(),
+            log: self.seams.log.clone(),
+            store: self.seams.store.clone(),
+            checkpoints: self.seams.checkpoints.clone(),
+            on_applied: Arc::new(move |group, index| feed.applied(group, index)),
+            seed: self.seams.rng.next_u64(),
+        };
+        let started = Group::start(parts).await?;
+        let me = Member { name: self.options.name.clone(), address: String::new() };
+        started.initialize(self.options.member, me).await?;
+        self.follow_leadership(&started);
+        self.groups.insert(group, started);
+        Ok(())
+    }
+
+    /// Hosts the group's shard while this node leads it.
+    fn follow_leadership(&self, group: &Group) {
+        let surroundings = Arc::new(Surroundings {
+            group: group.id(),
+            replication: Arc::new(group.clone()),
+            journal: self.journal.clone(),
+            courier: Arc::new(NodeCourier::new(
+                Arc::new(self.router.clone()),
+                self.seams.payments.clone(),
+                self.seams.rng.clone(),
+            )),
+            clock: self.clock.clone(),
+            observer: self.observer.clone(),
+        });
+        tokio::spawn(follow(group.id(), group.leadership(), self.region.clone(), surroundings));
+    }
+
+    async fn hosting(&self, wanted: impl IntoIterator<Item = GroupId>) -> Result<(), StartError> {
+        let wanted: Vec<GroupId> = wanted.into_iter().collect();
+        let missing = || wanted.iter().filter(|group| self.hosted.get(**group).is_none()).map(|group| group.0);
+        let deadline = tokio::time::Instant::now() + HOSTING_TIMEOUT;
+        while missing().next().is_some() {
+            if tokio::time::Instant::now() > deadline {
+                let missing = missing().collect();
+                return Err(StartError::NotHosted { missing, waited_s: HOSTING_TIMEOUT.as_secs() });
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+}
+
+async fn follow(
+    group: GroupId,
+    mut leadership: watch::Receiver<Leadership>,
+    region: ActorRef<RegionMessage>,
+    surroundings: Arc<Surroundings>,
+) {
+    loop {
+        let message = match *leadership.borrow_and_update() {
+            Leadership::Leading { term } => RegionMessage::Host { term, surroundings: surroundings.clone() },
+            Leadership::Following => RegionMessage::Drop { group },
+        };
+        if region.cast(message).is_err() || leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn newest_time_on_disk(journal: &Journal) -> Result<Timestamp, JournalError> {
+    let mut newest = Timestamp::ZERO;
+    for group in (0..=ShardCount::MAX).map(GroupId) {
+        if let Some(applied) = journal.applied(group).await? {
+            newest = newest.max(applied.newest_at);
+        }
+    }
+    Ok(newest)
+}
