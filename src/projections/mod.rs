@@ -5,3 +5,4 @@
 
 pub mod cursor;
 pub mod query;
+pub mod search;
