@@ -59,9 +59,9 @@ pub fn query_words(text: &str) -> Vec<QueryWord> {
     let mut stop_words = TextAnalyzer::builder(SimpleTokenizer::default())
         .filter(StopWordFilter::new(Language::English).expect("tantivy knows the English stop words"))
         .build();
-    let is_content = |word: &String| !words(&mut stop_words, word).is_empty();
+    let is_content = |word: &&String| !words(&mut stop_words, word).is_empty();
     let ends_in_word = text.chars().next_back().is_some_and(char::is_alphanumeric);
-    let content: Vec<String> = all.iter().cloned().filter(is_content).collect();
+    let content: Vec<String> = all.iter().filter(is_content).cloned().collect();
     let mut kept = if content.is_empty() { all.clone() } else { content };
     kept.truncate(QUERY_WORDS_MAX);
     let typed = all.last().filter(|word| ends_in_word && word.chars().count() >= PREFIX_CHARS_MIN);
