@@ -1,11 +1,14 @@
 //! Stockroom: a storefront that sells the last unit exactly once. The map of the house is docs/architecture.md.
 
 pub mod actors;
+pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod payments;
 pub mod persistence;
 pub mod projections;
 pub mod rng;
+pub mod telemetry;

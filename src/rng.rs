@@ -34,6 +34,7 @@ pub struct SeededRng(Mutex<ChaCha12Rng>);
 
 impl SeededRng {
     /// Seeds from the operating system. Panics when it has no randomness to give: nothing safe can be done without.
+    #[allow(clippy::disallowed_methods, reason = "the one home of the operating system's randomness")]
     pub fn from_os() -> Self {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).expect("the operating system provides randomness");

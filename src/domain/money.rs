@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::ids::InvalidId;
 use super::quantity::Quantity;
 
-/// An ISO 4217 alphabetic code: three uppercase letters. Which codes are sold in is the shop's choice, not checked here.
+/// An ISO 4217 alphabetic code: three uppercase letters. Which codes are sold in is the shop's
+/// choice, not checked here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 

@@ -149,7 +149,10 @@ macro_rules! registry {
             /// Layout number and bytes.
             pub fn encode<C: Codec>(&self, into: &mut Vec<u8>) -> u16 {
                 match self {
-                    $(Self::$kind(command) => { C::encode(command, into); <<$entity as Entity>::Command as Command>::VERSION }),*
+                    $(Self::$kind(command) => {
+                        C::encode(command, into);
+                        <<$entity as Entity>::Command as Command>::VERSION
+                    }),*
                 }
             }
 
@@ -173,7 +176,10 @@ macro_rules! registry {
             /// Layout number and bytes.
             pub fn encode<C: Codec>(&self, into: &mut Vec<u8>) -> u16 {
                 match self {
-                    $(Self::$kind(event) => { C::encode(event, into); <<$entity as Entity>::Event as Versioned>::VERSION }),*
+                    $(Self::$kind(event) => {
+                        C::encode(event, into);
+                        <<$entity as Entity>::Event as Versioned>::VERSION
+                    }),*
                 }
             }
 
@@ -196,7 +202,10 @@ macro_rules! registry {
             /// Layout number and bytes.
             pub fn encode<C: Codec>(&self, into: &mut Vec<u8>) -> u16 {
                 match self {
-                    $(Self::$kind(reply) => { C::encode(reply, into); <<$entity as Entity>::Reply as Versioned>::VERSION }),*
+                    $(Self::$kind(reply) => {
+                        C::encode(reply, into);
+                        <<$entity as Entity>::Reply as Versioned>::VERSION
+                    }),*
                 }
             }
 

@@ -1,0 +1,130 @@
+//! The command line: what operators and scripts type.
+//!
+//! stdout is data (`--json` where a person's form exists too), stderr is talk and progress. Every failure says what to
+//! do next, and its exit code says which sort of failure it is. Nothing below this layer prints, reads the environment
+//! or decides exit codes.
+
+mod completions;
+mod config;
+mod exit;
+mod output;
+mod serve;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Sources};
+pub use exit::Exit;
+use exit::Failure;
+
+/// A storefront that sells the last unit exactly once.
+#[derive(Parser)]
+#[command(name = "stockroom", version, after_help = exit::HELP, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options every command takes.
+#[derive(Args, Clone, Debug, Default)]
+struct Shared {
+    /// Configuration file (TOML). Options: `stockroom config`
+    #[arg(long, global = true, value_name = "FILE", env = "STOCKROOM_CONFIG")]
+    config: Option<PathBuf>,
+    /// Data directory; overrides node.data_dir
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print machine-readable JSON on stdout
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node
+    Serve(serve::ServeArguments),
+    /// Print the configuration in force, or the defaults
+    Config(config::ConfigArguments),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArguments),
+}
+
+/// What a command is given besides its own arguments.
+pub(crate) struct Context {
+    shared: Shared,
+    environment: Vec<(String, String)>,
+}
+
+impl Context {
+    /// Where configuration comes from, with a command's own flags on top.
+    fn sources(&self, flags: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Sources {
+        let data = self.shared.data.as_ref().map(|path| path.display().to_string());
+        let all = flags.into_iter().chain([("node.data_dir", data)]);
+        Sources {
+            file: self.shared.config.clone(),
+            environment: self.environment.clone(),
+            flags: all.filter_map(|(key, value)| Some((key, value?))).collect(),
+        }
+    }
+
+    /// The configuration in force.
+    fn config(&self, flags: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Result<Config, Failure> {
+        Config::load(&self.sources(flags)).map_err(|error| {
+            Failure::new(Exit::Usage, error).advise("`stockroom config --defaults` lists every option and its bounds")
+        })
+    }
+}
+
+/// Runs one command line. `arguments` starts with the program's name.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let environment = environment
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    // Everything that speaks TLS uses this provider. A second install is refused, which is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let context = Context { shared: cli.shared, environment };
+    let done = match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments, &context),
+        Command::Config(arguments) => config::run(&arguments, &context),
+        Command::Completions(arguments) => completions::run(&arguments),
+    };
+    match done {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistyped_command_exits_with_the_usage_code() {
+        let code = run(["stockroom", "serv"].map(OsString::from), []);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(2)));
+    }
+}

@@ -1,0 +1,183 @@
+//! Configuration: every option the program has, in one table.
+//!
+//! The table below gives each option its default, unit, bounds and sentence; from it come the structs the program
+//! reads, `config/default.toml`, and the output of `stockroom config`. Sources, later ones winning: the defaults, the
+//! file of `--config`, environment variables (`STOCKROOM_HTTP__LISTEN` is `http.listen`), command-line flags.
+//! Unknown keys are errors and come with a suggestion; all problems are reported at once, each with where it is from.
+//! Called once at start; nothing re-reads configuration while running.
+
+mod load;
+mod render;
+mod schema;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use load::{ConfigError, Problem, Sources};
+pub use render::{default_toml, effective_toml};
+pub use schema::{Bytes, LogFormat, Milliseconds, OptionInfo, Seconds, SectionInfo};
+
+schema::options! {
+    /// The node itself.
+    node: NodeOptions {
+        /// Directory of everything the node stores; made when missing, locked while in use.
+        data_dir: PathBuf = "stockroom-data";
+        /// Hash partitions of all entities, each one Raft group. Fixed when the data directory is first used.
+        shards: u32 = 12, 1..=256 => "shards";
+    }
+    /// The HTTP listeners.
+    http: HttpOptions {
+        /// Address of the public listener: shop window, `/v1` and `/v1/admin`. Port 0 picks a free one.
+        listen: SocketAddr = "127.0.0.1:8080";
+        /// Address of the ops listener: health, metrics, status. Keep it away from the public.
+        ops_listen: SocketAddr = "127.0.0.1:8081";
+        /// PEM file with the certificate chain of the public listener; empty serves plain HTTP.
+        tls_certificate: PathBuf = "";
+        /// PEM file with the private key that belongs to `tls_certificate`.
+        tls_key: PathBuf = "";
+        /// Addresses or networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-For` is believed.
+        trusted_proxies: Vec<String> = [], 0..=64 => "networks";
+        /// Origins allowed to call `/v1` from a browser, e.g. `https://shop.example`; `*` allows every origin.
+        cors_origins: Vec<String> = [], 0..=64 => "origins";
+        /// Open connections of both listeners together; further ones wait in the kernel's queue.
+        connections_max: u32 = 10_000, 16..=1_000_000 => "connections";
+        /// Largest request body, imports excepted; a larger one is answered 413.
+        body_bytes_max: Bytes = 1_048_576, 1_024..=16_777_216;
+        /// Largest body of one `products:import` call; it is streamed, never held whole.
+        import_bytes_max: Bytes = 1_073_741_824, 1_048_576..=1_099_511_627_776;
+        /// Largest head of a request: its line and headers together.
+        header_bytes_max: Bytes = 32_768, 8_192..=1_048_576;
+        /// How long a client may take to send its request head before the connection is closed.
+        header_read_timeout_ms: Milliseconds = 10_000, 100..=600_000;
+        /// How long one request may take altogether, waiting included; event streams and imports excepted.
+        request_timeout_ms: Milliseconds = 40_000, 100..=600_000;
+        /// How long requests in flight may take to finish after the signal to stop.
+        shutdown_grace_ms: Milliseconds = 15_000, 0..=600_000;
+        /// Open event streams (SSE) of all clients together.
+        event_streams_max: u32 = 10_000, 1..=1_000_000 => "streams";
+    }
+    /// Who is let in, and how fast.
+    admission: AdmissionOptions {
+        /// Client requests worked on at the same time; beyond it, 503 `overloaded` with `Retry-After`.
+        in_flight_max: u32 = 4_096, 1..=1_000_000 => "requests";
+        /// Sustained requests per second of one client (API key, else address; IPv6 by /64); loopback is exempt.
+        client_requests_per_second: u32 = 200, 1..=1_000_000 => "requests per second";
+        /// Requests one client may make at once after being quiet.
+        client_burst: u32 = 400, 1..=1_000_000 => "requests";
+        /// Clients whose rate is tracked; the least recently seen one is forgotten first.
+        clients_tracked_max: u32 = 100_000, 100..=10_000_000 => "clients";
+        /// Idempotency keys remembered per client in 24 hours; beyond it, 429 `quota_exceeded`.
+        keys_per_client_max: u32 = 1_000_000, 100..=100_000_000 => "keys";
+    }
+    /// Bringing commands to entities.
+    router: RouterOptions {
+        /// How long a command is tried, retries with the same id included, before 504 `outcome_unknown`.
+        deadline_ms: Milliseconds = 10_000, 100..=120_000;
+        /// Commands on their way to one shard; beyond it, 503 `overloaded`.
+        in_flight_per_shard_max: u32 = 4_096, 1..=1_000_000 => "commands";
+        /// Commands on their way to one entity; beyond it, 503 `overloaded`.
+        in_flight_per_entity_max: u32 = 2_048, 1..=1_000_000 => "commands";
+        /// Pause before the first retry of an unknown outcome; doubles with each further one.
+        retry_pause_min_ms: Milliseconds = 10, 1..=10_000;
+        /// Longest pause between two retries.
+        retry_pause_max_ms: Milliseconds = 500, 1..=60_000;
+    }
+    /// Entities as actors.
+    entities: EntityOptions {
+        /// Actors kept in memory; above it, the least recently used idle ones are stopped first.
+        resident_max: u32 = 200_000, 100..=10_000_000 => "actors";
+        /// How long an entity that owes nothing stays in memory after its last command.
+        idle_seconds: Seconds = 120, 1..=86_400;
+        /// Commands waiting in one entity while its batch is being written; beyond it, 503 `overloaded`.
+        waiting_max: u32 = 4_096, 1..=1_000_000 => "commands";
+        /// Commands decided into one batch.
+        batch_commands_max: u32 = 512, 1..=10_000 => "commands";
+        /// Encoded bytes after which a batch is closed.
+        batch_bytes_max: Bytes = 1_048_576, 4_096..=4_194_304;
+        /// Failures in a row after which an entity is quarantined.
+        failures_max: u32 = 3, 1..=100 => "failures";
+        /// Pause before a failed entity is started again; doubles with each failure in a row.
+        restart_pause_min_ms: Milliseconds = 50, 1..=60_000;
+        /// Longest pause before a failed entity is started again.
+        restart_pause_max_ms: Milliseconds = 5_000, 1..=600_000;
+        /// Entities of one shard activated per second because their time has come.
+        wakes_per_second_max: u32 = 2_000, 1..=1_000_000 => "entities per second";
+    }
+    /// Replication of each shard's log.
+    raft: RaftOptions {
+        /// How often a leader shows that it is alive.
+        heartbeat_ms: Milliseconds = 100, 10..=10_000;
+        /// Shortest silence of a leader before another node stands for election.
+        election_min_ms: Milliseconds = 500, 50..=60_000;
+        /// Longest silence of a leader before another node stands for election.
+        election_max_ms: Milliseconds = 1_000, 100..=120_000;
+    }
+    /// Journals of entities.
+    journal: JournalOptions {
+        /// How long records already covered by a snapshot are kept.
+        retention_seconds: Seconds = 604_800, 0..=3_155_760_000;
+        /// Entity kinds whose records are kept for ever, whatever `retention_seconds` says.
+        keep_forever: Vec<String> = ["order", "stock"], 0..=16 => "kinds";
+        /// Record bytes since the last snapshot after which an entity is snapshotted again, unless it is larger.
+        snapshot_bytes_min: Bytes = 262_144, 4_096..=67_108_864;
+    }
+    /// Files.
+    storage: StorageOptions {
+        /// Memory the store (sled) may use as its cache.
+        store_cache_bytes: Bytes = 67_108_864, 8_388_608..=17_179_869_184;
+        /// Writes waiting for the store; when full, applying waits.
+        store_queue_max: u32 = 1_024, 16..=65_536 => "batches";
+        /// Log size above which old entries are reclaimed, shards that hold them being checkpointed first.
+        log_bytes_max: Bytes = 1_073_741_824, 67_108_864..=1_099_511_627_776;
+        /// Log bytes of a shard since its last checkpoint after which it is checkpointed, unless that is larger.
+        checkpoint_bytes_min: Bytes = 67_108_864, 1_048_576..=17_179_869_184;
+        /// Free disk space below which client writes are refused with 503 `storage_full`.
+        reserve_bytes: Bytes = 268_435_456, 1_048_576..=1_099_511_627_776;
+    }
+    /// Time.
+    clock: ClockOptions {
+        /// Distance from the majority of its peers beyond which a node gives up leadership.
+        skew_max_ms: Milliseconds = 10_000, 100..=600_000;
+    }
+    /// Units set aside by shoppers.
+    holds: HoldOptions {
+        /// Life of a hold whose request names none.
+        ttl_default_seconds: Seconds = 900, 1..=86_400;
+        /// Longest life a request may ask for.
+        ttl_max_seconds: Seconds = 3_600, 1..=86_400;
+    }
+    /// Carts.
+    carts: CartOptions {
+        /// How long an untouched cart lives.
+        idle_seconds: Seconds = 2_592_000, 60..=31_536_000;
+    }
+    /// Payments.
+    payments: PaymentOptions {
+        /// How long a provider may take to answer before its outcome is looked up.
+        timeout_ms: Milliseconds = 5_000, 100..=120_000;
+        /// Whether the simulated provider is offered. It moves no money: switch it off in a real shop.
+        simulated: bool = true;
+        /// Address of a simulated provider in another process; empty runs it inside this one.
+        simulated_url: String = "";
+        /// Signs the simulated provider's webhooks; empty draws one at start.
+        simulated_webhook_secret: String = "", secret;
+    }
+    /// Catalogue search.
+    search: SearchOptions {
+        /// Memory the index writer may use before it writes a segment.
+        memory_bytes: Bytes = 50_000_000, 15_000_000..=4_000_000_000;
+        /// How long after a change search may still show the catalogue without it.
+        commit_interval_ms: Milliseconds = 300, 20..=60_000;
+    }
+    /// What the node says about itself.
+    telemetry: TelemetryOptions {
+        /// Form of log lines on stderr: `pretty` for people, `json` for machines.
+        log_format: LogFormat = "pretty";
+        /// Which log lines: `level` or `module=level`, separated by commas.
+        log_filter: String = "info,ractor_cluster=info,openraft=warn,raft_engine=warn,tantivy=warn";
+        /// Collector that receives traces by OTLP over HTTP, e.g. `http://127.0.0.1:4318`; empty sends none.
+        otlp_endpoint: String = "";
+        /// Share of requests whose trace is sent.
+        otlp_sample_percent: u32 = 10, 0..=100 => "percent";
+    }
+}

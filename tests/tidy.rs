@@ -1,0 +1,317 @@
+//! The house rules a compiler does not check: who may use whom, how long things are, words that mark unfinished work.
+//!
+//! Reads the source tree as text. A rule that turns out wrong is changed here, in the open, not worked around.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FILE_LINES_MAX: usize = 500;
+const LINE_CHARS_MAX: usize = 120;
+
+/// Layers and the layers each may use. A layer that is not listed may use everything (the binaries, the crate root).
+const ARROWS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("clock", &["domain"]),
+    ("rng", &[]),
+    ("config", &["domain"]),
+    ("telemetry", &["config"]),
+    ("persistence", &["domain", "clock", "rng", "config"]),
+    ("payments", &["domain", "clock", "rng", "config"]),
+    ("actors", &["domain", "persistence", "clock", "rng", "config"]),
+    ("projections", &["domain", "persistence", "actors", "clock", "rng", "config"]),
+    ("cluster", &["domain", "persistence", "actors", "payments", "projections", "clock", "rng", "config"]),
+    (
+        "http",
+        &[
+            "domain",
+            "persistence",
+            "actors",
+            "payments",
+            "projections",
+            "cluster",
+            "clock",
+            "rng",
+            "config",
+            "telemetry",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "domain",
+            "persistence",
+            "actors",
+            "payments",
+            "projections",
+            "cluster",
+            "http",
+            "clock",
+            "rng",
+            "config",
+            "telemetry",
+        ],
+    ),
+];
+
+/// Crates the domain may name.
+const DOMAIN_CRATES: &[&str] = &["std", "serde", "thiserror", "crate", "super", "self"];
+
+/// Crates a domain test module may name besides.
+const DOMAIN_TEST_CRATES: &[&str] = &["proptest"];
+
+/// Foreign crates that exactly one place may name, so that replacing one touches one place.
+const HOMES: &[(&str, &[&str])] = &[
+    ("bincode", &["src/persistence/"]),
+    ("raft_engine", &["src/persistence/"]),
+    ("sled", &["src/persistence/"]),
+    ("openraft", &["src/cluster/"]),
+    ("tantivy", &["src/projections/"]),
+    ("figment", &["src/config"]),
+    ("clap", &["src/cli/", "src/main.rs"]),
+    ("anyhow", &["src/cli/", "src/main.rs"]),
+    ("axum", &["src/http/", "src/payments/", "src/cli/"]),
+    ("getrandom", &["src/rng.rs"]),
+];
+
+/// Words that mark something unfinished, split so that this list does not find itself.
+const UNFINISHED: &[&str] = &[
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("XX", "X"),
+    concat!("for", " now"),
+    concat!("place", "holder"),
+    concat!("not yet ", "implemented"),
+    concat!("in a real ", "system"),
+    concat!("unimplemented", "!"),
+];
+
+struct Source {
+    path: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn collect(directory: &Path, extensions: &[&str], into: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, extensions, into);
+        } else if path.extension().is_some_and(|found| extensions.iter().any(|wanted| found == *wanted)) {
+            into.push(path);
+        }
+    }
+}
+
+fn sources(directories: &[&str], extensions: &[&str]) -> Vec<Source> {
+    let mut paths = Vec::new();
+    for directory in directories {
+        collect(&root().join(directory), extensions, &mut paths);
+    }
+    paths.sort();
+    let sources: Vec<_> = paths
+        .into_iter()
+        .map(|path| Source {
+            path: path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(),
+            text: fs::read_to_string(&path).unwrap(),
+        })
+        .collect();
+    assert!(!sources.is_empty(), "found nothing to check in {directories:?}");
+    sources
+}
+
+fn rust() -> Vec<Source> {
+    sources(&["src", "tests", "benches", "fuzz", "examples"], &["rs"])
+}
+
+/// The layer a file under `src/` belongs to: `src/http/error.rs` and `src/http.rs` are `http`.
+fn layer(path: &str) -> Option<&str> {
+    let inside = path.strip_prefix("src/")?;
+    Some(inside.split('/').next()?.trim_end_matches(".rs"))
+}
+
+/// Text without comments, and the modules after `crate::` in it. A use of several, `crate::{a, b}`, counts each.
+fn crate_modules(text: &str) -> Vec<String> {
+    let code: String = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join(" ");
+    let mut modules = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let preceded = code[..at].chars().next_back().is_some_and(|before| before.is_alphanumeric() || before == '$');
+        let rest = &code[at + "crate::".len()..];
+        if preceded {
+            continue;
+        }
+        match rest.strip_prefix('{') {
+            Some(group) => modules.extend(first_words_of_group(group)),
+            None => modules.push(first_word(rest)),
+        }
+    }
+    modules
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+fn first_words_of_group(group: &str) -> Vec<String> {
+    let (mut depth, mut start, mut words) = (0, true, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => start = true,
+            c if start && c.is_alphabetic() => {
+                words.push(first_word(&group[at..]));
+                start = false;
+            }
+            _ => {}
+        }
+    }
+    words
+}
+
+fn fail_on(problems: Vec<String>) {
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn arrows_between_layers_point_down() {
+    let mut problems = Vec::new();
+    for source in sources(&["src"], &["rs"]) {
+        let Some((own, allowed)) = ARROWS.iter().find(|(name, _)| layer(&source.path) == Some(*name)) else { continue };
+        for module in crate_modules(&source.text) {
+            let is_layer = ARROWS.iter().any(|(name, _)| *name == module);
+            if is_layer && module != *own && !allowed.contains(&module.as_str()) {
+                problems.push(format!("{}: {own} must not use {module}", source.path));
+            }
+        }
+    }
+    fail_on(problems);
+}
+
+#[test]
+fn every_directory_of_the_source_is_a_known_layer() {
+    let known: Vec<_> = ARROWS.iter().map(|(name, _)| *name).chain(["main", "lib", "bin", "sim"]).collect();
+    let unknown =
+        sources(&["src"], &["rs"]).into_iter().filter(|source| !known.contains(&layer(&source.path).unwrap()));
+    fail_on(unknown.map(|source| format!("{}: belongs to no layer; add it to ARROWS", source.path)).collect());
+}
+
+#[test]
+fn the_domain_names_no_crate_but_std_serde_and_thiserror() {
+    let mut problems = Vec::new();
+    for source in sources(&["src/domain"], &["rs"]) {
+        let tests_from = source.text.lines().position(|line| line.contains("#[cfg(test)]")).unwrap_or(usize::MAX);
+        for (number, line) in source.text.lines().enumerate() {
+            let Some(used) = line.trim_start().trim_start_matches("pub ").strip_prefix("use ") else { continue };
+            let name = first_word(used);
+            let in_tests = number > tests_from || source.path.ends_with("tests.rs");
+            let local = line.starts_with(' ') && name.chars().next().is_some_and(char::is_uppercase);
+            let allowed = DOMAIN_CRATES.contains(&name.as_str())
+                || local
+                || (in_tests && DOMAIN_TEST_CRATES.contains(&name.as_str()));
+            if !allowed {
+                problems.push(format!("{}:{}: uses {name}", source.path, number + 1));
+            }
+        }
+    }
+    fail_on(problems);
+}
+
+#[test]
+fn the_domain_iterates_no_hash_map() {
+    let found = sources(&["src/domain"], &["rs"]).into_iter().filter(|source| source.text.contains("HashMap"));
+    fail_on(found.map(|source| format!("{}: use a BTreeMap", source.path)).collect());
+}
+
+#[test]
+fn foreign_crates_stay_in_their_homes() {
+    let mut problems = Vec::new();
+    for source in sources(&["src"], &["rs"]) {
+        for (name, homes) in HOMES {
+            let outside = !homes.iter().any(|home| source.path.starts_with(home));
+            let names = source.text.lines().map(|line| line.split("//").next().unwrap_or(""));
+            let used = names.into_iter().any(|line| {
+                line.match_indices(&format!("{name}::"))
+                    .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+            });
+            if outside && used {
+                problems.push(format!("{}: names {name}, whose home is {homes:?}", source.path));
+            }
+        }
+    }
+    fail_on(problems);
+}
+
+#[test]
+fn files_and_lines_are_short() {
+    let mut problems = Vec::new();
+    for source in rust() {
+        let lines = source.text.lines().count();
+        if lines > FILE_LINES_MAX {
+            problems.push(format!("{}: {lines} lines, {FILE_LINES_MAX} allowed; split it", source.path));
+        }
+        for (number, line) in source.text.lines().enumerate() {
+            let url = line.contains("https://");
+            if line.chars().count() > LINE_CHARS_MAX && !url {
+                problems.push(format!("{}:{}: more than {LINE_CHARS_MAX} characters", source.path, number + 1));
+            }
+        }
+    }
+    fail_on(problems);
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent = sources(&["src"], &["rs"]).into_iter().filter(|source| !source.text.starts_with("//!"));
+    fail_on(silent.map(|source| format!("{}: no module essay at the top", source.path)).collect());
+}
+
+#[test]
+fn nothing_is_marked_unfinished() {
+    let mut all = rust();
+    all.extend(sources(&["docs", "config", ".ci"], &["md", "toml"]));
+    let mut problems = Vec::new();
+    for source in all {
+        for (number, line) in source.text.lines().enumerate() {
+            for word in UNFINISHED.iter().filter(|word| line.contains(**word)) {
+                problems.push(format!("{}:{}: {word:?}", source.path, number + 1));
+            }
+        }
+    }
+    fail_on(problems);
+}
+
+#[test]
+fn silenced_lints_and_ignored_tests_give_a_reason() {
+    let mut problems = Vec::new();
+    let (allow, ignore) = (concat!("#[all", "ow("), concat!("#[ign", "ore"));
+    for source in rust() {
+        let lines: Vec<_> = source.text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let inner = allow.replacen("#[", "#![", 1);
+            let attribute = lines[number..].iter().take_while(|l| !l.trim_end().ends_with(")]")).count();
+            let whole = lines[number..=(number + attribute).min(lines.len() - 1)].join(" ");
+            if (line.contains(allow) || line.contains(&inner)) && !whole.contains("reason") {
+                problems.push(format!("{}:{}: allow without a reason", source.path, number + 1));
+            }
+            if line.contains(ignore) && !line.contains(" = \"") {
+                problems.push(format!("{}:{}: ignore without a reason", source.path, number + 1));
+            }
+        }
+    }
+    fail_on(problems);
+}
+
+#[test]
+fn every_dependency_of_note_is_committed_with_its_lock() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for pinned in ["name = \"openraft\"\nversion = \"0.10.0-alpha.37\"", "name = \"sled\"\nversion = \"0.34.7\""] {
+        assert!(lock.contains(pinned), "{pinned:?} is pinned by its on-disk format");
+    }
+}
