@@ -18,7 +18,9 @@ pub trait Replication: Send + Sync + 'static {
 }
 
 /// Hears what became of one batch. Dropped without having heard, it hears [`AppendError::Unknown`].
-pub struct VerdictListener(Option<Box<dyn FnOnce(Result<Verdict, AppendError>) + Send>>);
+pub struct VerdictListener(Option<Listener>);
+
+type Listener = Box<dyn FnOnce(Result<Verdict, AppendError>) + Send>;
 
 impl VerdictListener {
     /// Runs `then` with the outcome.

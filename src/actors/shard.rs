@@ -280,11 +280,10 @@ impl ShardState {
             if !self.residents.contains_key(&entity) {
                 // An entity looks at its own deadline when it comes to life.
                 self.bring_to_life(&entity).await;
-            } else if let Some(resident) = self.residents.get(&entity) {
-                if resident.ending.is_none() {
+            } else if let Some(resident) = self.residents.get(&entity)
+                && resident.ending.is_none() {
                     drop(resident.actor.cast(EntityMessage::Wake));
                 }
-            }
         }
     }
 
@@ -310,12 +309,11 @@ impl ShardState {
     }
 
     fn let_rest(&mut self, entity: &EntityId, sent: u64) {
-        if let Some(resident) = self.residents.get_mut(entity) {
-            if resident.sent == sent && resident.ending.is_none() {
+        if let Some(resident) = self.residents.get_mut(entity)
+            && resident.sent == sent && resident.ending.is_none() {
                 resident.ending = Some(VecDeque::new());
                 resident.actor.stop(None);
             }
-        }
     }
 
     fn describe(&self, entity: &EntityId, reply: oneshot::Sender<EntityDescription>) {
