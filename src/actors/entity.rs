@@ -259,10 +259,12 @@ impl EntityActorState {
     fn wake(&mut self) {
         let now = self.surroundings.clock.now().max(self.entity.at);
         if let Some((due, command)) = self.entity.state.deadline()
-            && due <= now && !self.owed.iter().any(|waiting| waiting.request.command == command) {
-                let name = format!("{}/deadline/{}/{}", self.entity.id, command.name(), due.0);
-                self.command_itself(command, &name);
-            }
+            && due <= now
+            && !self.owed.iter().any(|waiting| waiting.request.command == command)
+        {
+            let name = format!("{}/deadline/{}/{}", self.entity.id, command.name(), due.0);
+            self.command_itself(command, &name);
+        }
     }
 
     fn settle(&mut self, obligation: &Obligation, settlement: &Settlement) {

@@ -281,9 +281,10 @@ impl ShardState {
                 // An entity looks at its own deadline when it comes to life.
                 self.bring_to_life(&entity).await;
             } else if let Some(resident) = self.residents.get(&entity)
-                && resident.ending.is_none() {
-                    drop(resident.actor.cast(EntityMessage::Wake));
-                }
+                && resident.ending.is_none()
+            {
+                drop(resident.actor.cast(EntityMessage::Wake));
+            }
         }
     }
 
@@ -310,10 +311,12 @@ impl ShardState {
 
     fn let_rest(&mut self, entity: &EntityId, sent: u64) {
         if let Some(resident) = self.residents.get_mut(entity)
-            && resident.sent == sent && resident.ending.is_none() {
-                resident.ending = Some(VecDeque::new());
-                resident.actor.stop(None);
-            }
+            && resident.sent == sent
+            && resident.ending.is_none()
+        {
+            resident.ending = Some(VecDeque::new());
+            resident.actor.stop(None);
+        }
     }
 
     fn describe(&self, entity: &EntityId, reply: oneshot::Sender<EntityDescription>) {

@@ -1,9 +1,9 @@
 //! The shop over HTTP: two listeners, one table of routes each, and everything a request meets on its way.
 //!
-//! A request passes `door` (request id, who calls, is there room), is read by `call`'s extractors, becomes a command with
-//! an identity (`idempotency`), is asked of its entity through `AppState`, and its reply leaves in the shapes of `wire`.
-//! Whatever goes wrong on the way is an `error::Problem`, rendered by the door. The tables (`route`) make both the
-//! routers and the OpenAPI document.
+//! A request passes `door` (request id, who calls, is there room), is read by `call`'s extractors, becomes a command
+//! with an identity (`idempotency`), is asked of its entity through `AppState`, and its reply leaves in the shapes of
+//! `wire`. Whatever goes wrong on the way is an `error::Problem`, rendered by the door. The tables (`route`) make both
+//! the routers and the OpenAPI document.
 //!
 //! Nothing here decides anything about stock, carts or orders. What the node knows and entities do not (candidate ids,
 //! prices read from stock items, sealing keys) is put into commands here, before they are sent.

@@ -343,9 +343,10 @@ mod tests {
         #[test]
         fn every_key_parses_back(entity in any_entity(), group in 0..1000_u32, number: u64, id: [u8; 16]) {
             let group = GroupId(group);
+            let chunk = number as u32;
             let expected = [
                 (snapshot_head(group, &entity), ParsedKey::SnapshotHead(entity.clone())),
-                (snapshot_chunk(group, &entity, number as u32), ParsedKey::SnapshotChunk(entity.clone(), number as u32)),
+                (snapshot_chunk(group, &entity, chunk), ParsedKey::SnapshotChunk(entity.clone(), chunk)),
                 (batch(group, &entity, Sequence(number)), ParsedKey::Batch(entity.clone(), Sequence(number))),
                 (command(group, &entity, CommandId(id)), ParsedKey::Command(entity.clone(), CommandId(id))),
                 (wake(group, Timestamp(number), &entity), ParsedKey::Wake(Timestamp(number), entity)),

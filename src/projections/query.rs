@@ -2,7 +2,8 @@
 //!
 //! A query is checked once, by [`ProductQuery::check`] and its siblings, when it is asked; the error names the query
 //! parameter. Pages are keyset pages: the opaque `next_cursor` of one answer, given back with the same filters,
-//! continues right behind the last item even when items come and go in between. Answers may lag the entities by up to a second.
+//! continues right behind the last item even when items come and go in between. Answers may lag the
+//! entities by up to a second.
 //!
 //! Asked by the HTTP layer (`GET /products`, admin lists, the shop window) and the CLI; answered by [`Queries`].
 

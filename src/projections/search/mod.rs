@@ -1,12 +1,12 @@
 //! Product search: the seam, and the rules every implementation of it shares.
 //!
-//! A [`SearchIndex`] holds one [`SearchDocument`] per product that is for sale and answers [`ProductQuery`]s. It is fed by
-//! the projector with batches that also move a feed cursor; documents and cursors become durable together, so that after
-//! a crash the feed is followed from exactly what the index holds. Applying a batch again changes nothing.
+//! A [`SearchIndex`] holds one [`SearchDocument`] per product that is for sale and answers [`ProductQuery`]s. It is fed
+//! by the projector with batches that also move a feed cursor; documents and cursors become durable together, so that
+//! after a crash the feed is followed from exactly what the index holds. Applying a batch again changes nothing.
 //!
 //! What a query means is fixed here, once, so that implementations can only differ in how they find it: word folding in
-//! [`text`], facet names and values in [`SearchDocument::facets`], the total order of a sort in [`Position`]. Relevance is
-//! the exception: scores are each implementation's own, only their gross order is promised (see `conformance`).
+//! [`text`], facet names and values in [`SearchDocument::facets`], the total order of a sort in [`Position`]. Relevance
+//! is the exception: scores are each implementation's own, only their gross order is promised (see `conformance`).
 //!
 //! Implementors: [`tantivy_index`] (production), [`memory`] (simulator, tests).
 

@@ -1,10 +1,11 @@
 //! Search in production: tantivy, its writer owned by one thread, its reader shared by bounded blocking tasks.
 //!
-//! Applied changes gather in memory, one entry per product, and are written at most every [`COMMIT_INTERVAL`]: a product
-//! changed a hundred times meanwhile is indexed once, and a hot SKU is not indexed at all unless it sells out or comes
-//! back. The feed cursors travel in tantivy's commit payload, so documents and cursors are one atomic commit; what was
-//! only gathered when the process died is fed again. Nothing here is the only copy of anything: an index that is
-//! missing, of another layout, damaged, or found damaged later is emptied, and the projector feeds it from the start.
+//! Applied changes gather in memory, one entry per product, and are written at most every [`COMMIT_INTERVAL`]: a
+//! product changed a hundred times meanwhile is indexed once, and a hot SKU is not indexed at all unless it sells out
+//! or comes back. The feed cursors travel in tantivy's commit payload, so documents and cursors are one atomic commit;
+//! what was only gathered when the process died is fed again. Nothing here is the only copy of anything: an index that
+//! is missing, of another layout, damaged, or found damaged later is emptied, and the projector feeds it from the
+//! start.
 //!
 //! tantivy reads with memory maps and writes with threads of its own; none of it leaves this module.
 
