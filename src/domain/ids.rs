@@ -107,6 +107,27 @@ id128!(
     "data key id"
 );
 
+id128!(
+    /// One cluster, for its whole life.
+    ClusterId,
+    "cluster id"
+);
+id128!(
+    /// The public part of an API key.
+    ApiKeyId,
+    "API key id"
+);
+
+/// A node of the cluster, numbered from 1 by whoever admits it; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 fn parse_hex_128(text: &str) -> Option<[u8; 16]> {
     let digits = text.as_bytes();
     if digits.len() != 32 {

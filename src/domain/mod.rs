@@ -7,6 +7,8 @@ pub mod ids;
 pub mod money;
 pub mod order;
 pub mod payment;
+pub mod pricing;
+pub mod privacy;
 pub mod product;
 pub mod quantity;
 pub mod registry;

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{EntityId, HoldId, ProductId, Sku};
+use super::ids::{ApiKeyId, EntityId, HoldId, ProductId, Sku};
 
 /// Why an entity said no.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -114,5 +114,19 @@ pub enum Rejection {
         what: String,
         /// How many.
         limit: u64,
+    },
+    /// The product has moved on.
+    #[error("the product is at version {actual}, not {expected}")]
+    ProductVersion {
+        /// What the caller believed.
+        expected: u64,
+        /// What is.
+        actual: u64,
+    },
+    /// No API key of that id was ever made.
+    #[error("API key {key} does not exist")]
+    ApiKeyNotFound {
+        /// Which.
+        key: ApiKeyId,
     },
 }

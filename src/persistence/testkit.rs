@@ -7,7 +7,7 @@ use super::records::{EntityBatch, Record, Remembered};
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::registry::{AnyEvent, AnyReply, Kind};
-use crate::domain::stock::{StockItemEvent, StockItemReply};
+use crate::domain::stock::{StockEvent, StockReply};
 use crate::domain::time::{Sequence, Timestamp};
 
 /// A stock item.
@@ -29,8 +29,8 @@ pub fn record(sequence: u64) -> Record {
         stamp: Stamp { command: command_id(sequence), fingerprint: Fingerprint([7; 32]) },
         remembered: Remembered::ByState,
         at: Timestamp(sequence * 1000),
-        events: vec![AnyEvent::Stock(StockItemEvent::Touched)],
-        reply: AnyReply::Stock(StockItemReply::Count(sequence)),
+        events: vec![AnyEvent::Stock(StockEvent::Unlisted { product: "tea".parse().unwrap(), version: sequence })],
+        reply: AnyReply::Stock(StockReply::Listed { version: sequence }),
         wake_at: None,
     }
 }
