@@ -13,7 +13,7 @@ use crate::actors::entity::command_id_of;
 use crate::actors::messages::{Ask, AskError, Origin, Request};
 use crate::actors::ports::Courier;
 use crate::domain::entity::{Destination, Fingerprint, Outgoing, Settlement, Stamp};
-use crate::domain::payment::{PaymentOutcome, PaymentRequest};
+use crate::payments::courier::PaymentCourier;
 use crate::rng::Rng;
 
 /// How long one try may take before it is Unknown and tried again.
@@ -23,23 +23,16 @@ const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Takes a payment request to its provider and comes back with what is definitely known.
-#[async_trait]
-pub trait DeliverPayment: Send + Sync + 'static {
-    /// Retries and looks up until the outcome is definite (P18).
-    async fn deliver(&self, request: &PaymentRequest) -> PaymentOutcome;
-}
-
 /// The node's courier.
 pub struct NodeCourier {
     router: Arc<dyn Ask>,
-    payments: Arc<dyn DeliverPayment>,
+    payments: PaymentCourier,
     rng: Arc<dyn Rng>,
 }
 
 impl NodeCourier {
     /// A courier over these ways out; `rng` spreads the pauses.
-    pub fn new(router: Arc<dyn Ask>, payments: Arc<dyn DeliverPayment>, rng: Arc<dyn Rng>) -> Self {
+    pub fn new(router: Arc<dyn Ask>, payments: PaymentCourier, rng: Arc<dyn Rng>) -> Self {
         Self { router, payments, rng }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 
-use super::courier::{DeliverPayment, NodeCourier};
+use super::courier::NodeCourier;
 use super::hashing::ShardCount;
 use super::raft::group::{Group, GroupError, GroupParts, Leadership, RaftTiming};
 use super::raft::{Checkpoints, Member, MemberId};
@@ -26,6 +26,7 @@ use crate::actors::shard::ShardOptions;
 use crate::clock::{Clock, NodeClock};
 use crate::domain::cluster::Genesis;
 use crate::domain::time::Timestamp;
+use crate::payments::courier::PaymentCourier;
 use crate::persistence::journal::{Journal, JournalError};
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::store::Store;
@@ -48,7 +49,7 @@ pub struct Seams {
     /// Checkpoints of groups.
     pub checkpoints: Arc<dyn Checkpoints>,
     /// Payment providers.
-    pub payments: Arc<dyn DeliverPayment>,
+    pub payments: PaymentCourier,
 }
 
 /// What can be chosen about a node.
@@ -137,8 +138,7 @@ impl Node {
         };
         node.start_group(GroupId::META).await?;
         node.hosting([GroupId::META]).await?;
-        let genesis =
-            setup::genesis(&node.router, &*node.seams.rng, node.options.shards, node.options.member).await?;
+        let genesis = setup::genesis(&node.router, &*node.seams.rng, node.options.shards, node.options.member).await?;
         node.shards = ShardCount::new(genesis.shards).ok_or(SetupError::Answer)?;
         node.genesis = Some(genesis);
         node.router.learn(node.shards);

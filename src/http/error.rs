@@ -281,6 +281,8 @@ impl From<Rejection> for Problem {
             Rejection::CartVersion { expected, actual } => {
                 Self::new(Code::CartVersion, detail).with_fact("expected", expected).with_fact("version", actual)
             }
+            Rejection::ProductVersion { .. } => Self::invalid("If-Match", detail),
+            Rejection::ApiKeyNotFound { .. } => Self::new(Code::NotFound, detail),
             Rejection::CartMerging => Self::new(Code::CartMerging, detail),
             Rejection::CartEmpty => Self::new(Code::CartEmpty, detail),
             Rejection::CartGone => Self::new(Code::CartGone, detail),
