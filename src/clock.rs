@@ -3,8 +3,7 @@
 //! Production reads the operating system; the simulator hands out virtual, skewed and jumping clocks. Nothing else in
 //! the program reads time. Sleeping goes through tokio's timers, which the simulator drives as well.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
@@ -43,44 +42,57 @@ impl Clock for SystemClock {
     }
 }
 
-/// How far the node clock may move towards the wall clock, as a fraction of elapsed time: 1/20, i.e. 50 ms a second.
-const SLEW_DIVISOR: u64 = 20;
+/// Fastest correction towards the wall clock: 1 ms per this many, i.e. 50 ms a second.
+const SLEW_DIVISOR: i64 = 20;
+/// How often the correction is chosen anew, ms.
+const ANCHOR_INTERVAL_MS: u64 = 1_000;
 
 /// The node's time (P14): starts at the later of the wall clock and the newest time on disk, then follows monotonic
 /// time, slewed towards the wall clock by at most 5 %. It never steps and never goes back.
 pub struct NodeClock {
     raw: Arc<dyn Clock>,
-    /// Last value handed out, ms.
-    last: AtomicU64,
-    /// Monotonic reading belonging to `last`, ms.
-    last_monotonic: AtomicU64,
+    anchor: Mutex<Anchor>,
+}
+
+/// A known moment, and how fast time runs from it.
+struct Anchor {
+    /// Monotonic reading, ms.
+    monotonic: u64,
+    /// Node time at that reading, ms.
+    time: u64,
+    /// Correction per [`ANCHOR_INTERVAL_MS`], ms; at most a [`SLEW_DIVISOR`]th of it either way.
+    slew: i64,
+}
+
+impl Anchor {
+    fn time_at(&self, monotonic: u64) -> u64 {
+        let elapsed = monotonic.saturating_sub(self.monotonic);
+        let corrected = i128::from(elapsed) * i128::from(self.slew) / i128::from(ANCHOR_INTERVAL_MS);
+        let time = i128::from(self.time) + i128::from(elapsed) + corrected;
+        u64::try_from(time).unwrap_or(u64::MAX)
+    }
 }
 
 impl NodeClock {
     /// `newest_on_disk` is the latest time any stored record carries; zero for an empty directory.
     pub fn new(raw: Arc<dyn Clock>, newest_on_disk: Timestamp) -> Arc<Self> {
-        let start = raw.wall().max(newest_on_disk);
-        let monotonic = u64::try_from(raw.monotonic().as_millis()).unwrap_or(u64::MAX);
-        Arc::new(Self { raw, last: AtomicU64::new(start.0), last_monotonic: AtomicU64::new(monotonic) })
+        let time = raw.wall().max(newest_on_disk).0;
+        let anchor = Anchor { monotonic: milliseconds(raw.monotonic()), time, slew: 0 };
+        Arc::new(Self { raw, anchor: Mutex::new(anchor) })
     }
 
     /// The node's time now.
     pub fn now(&self) -> Timestamp {
-        let monotonic = u64::try_from(self.raw.monotonic().as_millis()).unwrap_or(u64::MAX);
-        let before = self.last_monotonic.fetch_max(monotonic, Ordering::AcqRel);
-        let elapsed = monotonic.saturating_sub(before);
-        if elapsed == 0 {
-            return Timestamp(self.last.load(Ordering::Acquire));
+        let mut anchor = self.anchor.lock().expect("no holder of the anchor panics");
+        let monotonic = milliseconds(self.raw.monotonic());
+        let time = anchor.time_at(monotonic);
+        if monotonic.saturating_sub(anchor.monotonic) >= ANCHOR_INTERVAL_MS {
+            let most = i64::try_from(ANCHOR_INTERVAL_MS).expect("a second fits") / SLEW_DIVISOR;
+            let behind = i128::from(self.raw.wall().0) - i128::from(time);
+            let slew = behind.clamp(i128::from(-most), i128::from(most));
+            *anchor = Anchor { monotonic, time, slew: i64::try_from(slew).expect("clamped to a small range") };
         }
-        let wall = self.raw.wall().0;
-        let last = self.last.load(Ordering::Acquire);
-        let slew = elapsed / SLEW_DIVISOR;
-        let target = last.saturating_add(elapsed);
-        let stepped = match wall.cmp(&target) {
-            std::cmp::Ordering::Greater => target.saturating_add(slew.min(wall - target)),
-            _ => target.saturating_sub(slew.min(target - wall)),
-        };
-        Timestamp(self.last.fetch_max(stepped, Ordering::AcqRel).max(stepped))
+        Timestamp(time)
     }
 
     /// Monotonic time of the underlying clock, for measuring durations.
@@ -95,10 +107,12 @@ impl NodeClock {
     }
 }
 
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     struct Hands(Mutex<(u64, u64)>);
@@ -118,7 +132,23 @@ mod tests {
         let hands = Arc::new(Hands(Mutex::new((10_000_000, 0))));
         let clock = NodeClock::new(hands.clone(), Timestamp::ZERO);
         *hands.0.lock().unwrap() = (10_000_000 - 3_600_000, 1_000);
-        assert_eq!(clock.now(), Timestamp(10_000_950));
+        assert_eq!(clock.now(), Timestamp(10_001_000));
+        *hands.0.lock().unwrap() = (10_000_000 - 3_599_000, 2_000);
+        assert_eq!(clock.now(), Timestamp(10_001_950), "5 % slower than monotonic time");
+    }
+
+    #[test]
+    fn time_catches_up_with_a_wall_clock_ahead_even_when_asked_every_millisecond() {
+        let hands = Arc::new(Hands(Mutex::new((0, 0))));
+        let clock = NodeClock::new(hands.clone(), Timestamp::ZERO);
+        let mut last = Timestamp::ZERO;
+        for monotonic in 0..30_000 {
+            *hands.0.lock().unwrap() = (monotonic + 1_000, monotonic);
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+        assert_eq!(last, Timestamp(30_999));
     }
 
     #[test]

@@ -6,4 +6,4 @@ pub mod hashing;
 pub mod node;
 pub mod raft;
 pub mod router;
-mod setup;
+pub mod setup;

@@ -24,6 +24,7 @@ use crate::actors::observe::Observer;
 use crate::actors::region::{HostedShards, RegionActor, RegionArguments, RegionMessage};
 use crate::actors::shard::ShardOptions;
 use crate::clock::{Clock, NodeClock};
+use crate::domain::cluster::Genesis;
 use crate::domain::time::Timestamp;
 use crate::persistence::journal::{Journal, JournalError};
 use crate::persistence::log::{GroupId, Log};
@@ -97,6 +98,7 @@ pub enum StartError {
 pub struct Node {
     options: NodeOptions,
     shards: ShardCount,
+    genesis: Option<Genesis>,
     groups: BTreeMap<GroupId, Group>,
     hosted: HostedShards,
     region: ActorRef<RegionMessage>,
@@ -122,6 +124,7 @@ impl Node {
         let mut node = Self {
             router: Router::new(hosted.clone()),
             shards: options.shards,
+            genesis: None,
             groups: BTreeMap::new(),
             feed: FeedSignal::new(all_groups),
             observer: Arc::new(Observer::default()),
@@ -134,7 +137,10 @@ impl Node {
         };
         node.start_group(GroupId::META).await?;
         node.hosting([GroupId::META]).await?;
-        node.shards = setup::shards_of_cluster(&node.router, &*node.seams.rng, node.options.shards).await?;
+        let genesis =
+            setup::genesis(&node.router, &*node.seams.rng, node.options.shards, node.options.member).await?;
+        node.shards = ShardCount::new(genesis.shards).ok_or(SetupError::Answer)?;
+        node.genesis = Some(genesis);
         node.router.learn(node.shards);
         for group in node.shards.groups() {
             node.start_group(group).await?;
@@ -176,6 +182,11 @@ impl Node {
     /// How entities are spread.
     pub fn shards(&self) -> ShardCount {
         self.shards
+    }
+
+    /// What the cluster was born with.
+    pub fn genesis(&self) -> &Genesis {
+        self.genesis.as_ref().expect("a started node has read it")
     }
 
     /// Counts of the actors.
