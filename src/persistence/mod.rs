@@ -3,11 +3,13 @@
 
 pub mod applier;
 pub mod codec;
+pub mod conformance;
 pub mod envelope;
 pub mod journal;
 pub mod keys;
 pub mod log;
 pub mod memory;
+pub mod raft_engine_log;
 pub mod records;
 pub mod store;
 #[cfg(test)]
