@@ -77,6 +77,8 @@ pub struct EntityDescription {
     pub entity: EntityId,
     /// Its last record.
     pub sequence: Sequence,
+    /// When.
+    pub at: Timestamp,
     /// Commands waiting for a turn.
     pub waiting: usize,
     /// Whether a batch or lease check is in flight.
@@ -451,6 +453,7 @@ impl EntityActorState {
         EntityDescription {
             entity: self.entity.id.clone(),
             sequence: self.entity.sequence,
+            at: self.entity.at,
             waiting: self.waiting.len() + self.owed.len(),
             busy: !matches!(self.flight, Flight::None),
             delivering: self.couriers.len(),

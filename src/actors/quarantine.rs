@@ -80,10 +80,10 @@ impl Health {
         self.cases.get(entity).map_or(Duration::ZERO, |case| case.backoff)
     }
 
-    /// Who is set aside, in id order.
-    pub fn quarantined(&self) -> Vec<EntityId> {
-        let set_aside = |case: &Case| case.replay_panics >= REPLAY_PANICS_MAX;
-        self.cases.iter().filter(|(_, case)| set_aside(case)).map(|(entity, _)| entity.clone()).collect()
+    /// Who is set aside, in id order, and how often each failed.
+    pub fn quarantined(&self) -> Vec<(EntityId, u32)> {
+        let set_aside = self.cases.iter().filter(|(_, case)| case.replay_panics >= REPLAY_PANICS_MAX);
+        set_aside.map(|(entity, case)| (entity.clone(), case.failures)).collect()
     }
 
     /// Gives it another chance. False when it was not quarantined.
@@ -122,7 +122,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(3)).await;
         }
         assert_eq!(health.of(&entity(), Instant::now()), Verdict::Quarantined);
-        assert_eq!(health.quarantined(), [entity()]);
+        assert_eq!(health.quarantined(), [(entity(), 3)]);
         assert!(health.release(&entity()));
         assert_eq!(health.of(&entity(), Instant::now()), Verdict::Fit);
     }

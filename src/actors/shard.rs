@@ -73,8 +73,8 @@ pub enum ShardMessage {
         /// Who asked.
         reply: oneshot::Sender<EntityDescription>,
     },
-    /// Lists quarantined entities.
-    Quarantined(oneshot::Sender<Vec<EntityId>>),
+    /// Lists quarantined entities and how often each failed.
+    Quarantined(oneshot::Sender<Vec<(EntityId, u32)>>),
     /// Gives a quarantined entity another chance; answers whether it was quarantined.
     Release {
         /// Which.

@@ -200,7 +200,7 @@ impl Node {
     }
 
     /// Stops hosting, stops the groups, flushes and closes log and store. Whoever still waits holds Unknown.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         if let Err(error) = self.region.stop_and_wait(None, None).await {
             tracing::warn!(%error, "the region did not stop in order");
         }

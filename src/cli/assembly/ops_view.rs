@@ -1,0 +1,157 @@
+//! What operators see of this node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::oneshot;
+
+use super::disk::Disk;
+use crate::actors::entity::EntityDescription;
+use crate::actors::shard::ShardMessage;
+use crate::cluster::node::Node;
+use crate::domain::ids::EntityId;
+use crate::domain::time::Timestamp;
+use crate::http::ports::{ActorStatus, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus};
+use crate::persistence::log::GroupId;
+use crate::persistence::log::Log;
+use crate::persistence::store::Store;
+
+/// How long an actor may take to describe itself.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Due wake rows counted for status; more are shown as this many.
+const DUE_COUNTED_MAX: usize = 10_000;
+
+/// The node, for operators.
+pub struct NodeOps {
+    node: Arc<Node>,
+    disk: Disk,
+    prometheus: PrometheusHandle,
+    started: Duration,
+}
+
+impl NodeOps {
+    /// A view of this node.
+    pub fn new(node: Arc<Node>, disk: Disk, prometheus: PrometheusHandle) -> Self {
+        let started = node.clock().monotonic();
+        Self { node, disk, prometheus, started }
+    }
+
+    async fn from_shard<T>(
+        &self,
+        group: GroupId,
+        message: impl FnOnce(oneshot::Sender<T>) -> ShardMessage,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.node.hosted().get(group)?.cast(message(sender)).ok()?;
+        tokio::time::timeout(DESCRIBE_TIMEOUT, receiver).await.ok()?.ok()
+    }
+
+    async fn residents(&self, group: GroupId, limit: usize) -> Vec<EntityDescription> {
+        let listed = self.from_shard(group, |reply| ShardMessage::Residents { limit, reply }).await;
+        let mut described = Vec::new();
+        for entity in listed.unwrap_or_default() {
+            let ask = |reply| ShardMessage::Describe { entity: entity.clone(), reply };
+            described.extend(self.from_shard(group, ask).await);
+        }
+        described
+    }
+
+    async fn shard(&self, group: GroupId) -> ShardStatus {
+        let raft = &self.node.groups()[&group];
+        let hosted = self.node.hosted().get(group).is_some();
+        let now = self.node.clock().now();
+        let due = self.node.journal().due_wakes(group, None, now, DUE_COUNTED_MAX).await;
+        let residents = self.from_shard(group, |reply| ShardMessage::Residents { limit: usize::MAX, reply }).await;
+        ShardStatus {
+            shard: group.0,
+            role: if hosted { "leader" } else { "follower" }.to_owned(),
+            term: raft.term(),
+            leader: raft.leader().map(|member| member.to_string()),
+            committed: raft.applied_index().unwrap_or(0),
+            applied: raft.applied_index().unwrap_or(0),
+            resident_actors: residents.map_or(0, |residents| residents.len() as u64),
+            due: due.map_or(0, |due| due.len() as u64),
+        }
+    }
+}
+
+#[async_trait]
+impl OpsView for NodeOps {
+    fn readiness(&self) -> Readiness {
+        let missing: Vec<String> = self
+            .node
+            .groups()
+            .keys()
+            .filter(|group| self.node.hosted().get(**group).is_none())
+            .map(|group| format!("shard {group} is not led here"))
+            .collect();
+        Readiness { ready: missing.is_empty(), reasons: missing }
+    }
+
+    fn metrics(&self) -> String {
+        self.prometheus.render()
+    }
+
+    async fn status(&self) -> NodeStatus {
+        let node = &self.node;
+        NodeStatus {
+            node: node.options().name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: node.genesis().cluster.to_string(),
+            uptime_seconds: node.clock().monotonic().saturating_sub(self.started).as_secs(),
+            readiness: self.readiness(),
+            clock_offset_ms: node.clock().offset_ms(),
+            shards: node.shards().get(),
+            shards_led: u32::try_from(node.hosted().groups().iter().filter(|group| **group != GroupId::META).count())
+                .unwrap_or(u32::MAX),
+            resident_actors: node.observer().resident(),
+            free_places: node.router().free_places() as u64,
+            disk_free_bytes: self.disk.free_bytes(),
+            disk_used_bytes: self.disk.log.disk_bytes().await + self.disk.store.disk_bytes().await,
+        }
+    }
+
+    async fn shards(&self) -> Vec<ShardStatus> {
+        let mut shards = Vec::new();
+        for group in self.node.groups().keys() {
+            shards.push(self.shard(*group).await);
+        }
+        shards
+    }
+
+    async fn actors(&self, limit: usize) -> Vec<ActorStatus> {
+        let mut actors = Vec::new();
+        for group in self.node.hosted().groups() {
+            for resident in self.residents(group, limit.saturating_sub(actors.len())).await {
+                actors.push(ActorStatus {
+                    entity: resident.entity.to_string(),
+                    sequence: resident.sequence.0,
+                    waiting: resident.waiting as u64,
+                    owed: resident.delivering as u64,
+                    idle_ms: self.node.clock().now().since(resident.at.max(Timestamp::ZERO)).as_millis() as u64,
+                });
+            }
+        }
+        actors.sort_by_key(|actor| std::cmp::Reverse(actor.waiting));
+        actors
+    }
+
+    async fn quarantined(&self) -> Vec<QuarantinedEntity> {
+        let mut quarantined = Vec::new();
+        for group in self.node.hosted().groups() {
+            for (entity, crashes) in self.from_shard(group, ShardMessage::Quarantined).await.unwrap_or_default() {
+                let reason = "replaying its journal panics".to_owned();
+                quarantined.push(QuarantinedEntity { entity: entity.to_string(), reason, crashes });
+            }
+        }
+        quarantined
+    }
+
+    async fn release(&self, entity: &EntityId) -> bool {
+        let group = self.node.shards().group_of(entity);
+        let ask = |reply| ShardMessage::Release { entity: entity.clone(), reply };
+        self.from_shard(group, ask).await.unwrap_or(false)
+    }
+}
