@@ -12,6 +12,8 @@ pub mod log;
 pub mod memory;
 pub mod raft_engine_log;
 pub mod records;
+#[cfg(test)]
+mod sled_damage_tests;
 pub mod sled_store;
 pub mod store;
 #[cfg(test)]

@@ -377,13 +377,4 @@ mod tests {
             expected
         );
     }
-
-    #[tokio::test]
-    async fn rubbish_is_reported_as_damage_not_as_a_panic() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SledStore::open(directory.path()).unwrap();
-        store.close().await;
-        std::fs::write(directory.path().join("conf"), b"rubbish").unwrap();
-        assert!(matches!(SledStore::open(directory.path()), Err(StoreError::Damaged { .. } | StoreError::Io { .. })));
-    }
 }
