@@ -296,10 +296,6 @@ impl From<Rejection> for Problem {
                 Self::new(Code::OrderState, detail).with_fact("state", state).with_fact("attempted", attempted)
             }
             Rejection::Unavailable { sku } => Self::new(Code::Unavailable, detail).with_fact("sku", sku.as_str()),
-            Rejection::ProductVersion { expected, actual } => {
-                Self::invalid("If-Match", detail).with_fact("expected", expected).with_fact("version", actual)
-            }
-            Rejection::ApiKeyNotFound { key } => Self::new(Code::NotFound, detail).with_fact("key", key.to_string()),
             Rejection::IdempotencyKeyReused => Self::new(Code::IdempotencyKeyReused, detail),
             Rejection::QuotaExceeded { what, limit } => {
                 Self::new(Code::QuotaExceeded, detail).with_fact("what", what).with_fact("limit", limit)
