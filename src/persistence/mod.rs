@@ -4,6 +4,7 @@
 pub mod applier;
 pub mod codec;
 pub mod conformance;
+pub mod datadir;
 pub mod envelope;
 pub mod journal;
 pub mod keys;
@@ -11,6 +12,9 @@ pub mod log;
 pub mod memory;
 pub mod raft_engine_log;
 pub mod records;
+#[cfg(test)]
+mod sled_damage_tests;
+pub mod sled_store;
 pub mod store;
 #[cfg(test)]
 mod testkit;

@@ -191,7 +191,7 @@ impl Log for RaftEngineLog {
     }
 
     async fn disk_bytes(&self) -> u64 {
-        directory_bytes(&self.directory)
+        super::datadir::directory_bytes(&self.directory)
     }
 
     async fn close(&self) {
@@ -230,7 +230,7 @@ fn cut_tail(path: &Path, length: usize, worth_keeping: bool, set_aside: &Path) -
         file.set_len(length as u64)?;
         file.sync_all()?;
     }
-    path.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
+    path.parent().map_or(Ok(()), super::datadir::sync_directory)
 }
 
 fn open_error(error: raft_engine::Error) -> LogError {
@@ -249,9 +249,4 @@ fn newest_file(directory: &Path) -> (String, u64) {
     let newest = files.into_iter().max().unwrap_or_else(|| directory.to_path_buf());
     let length = fs::metadata(&newest).map_or(0, |metadata| metadata.len());
     (newest.display().to_string(), length)
-}
-
-pub(super) fn directory_bytes(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum()
 }

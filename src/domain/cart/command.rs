@@ -80,7 +80,7 @@ pub enum CartCommand {
         lines_max: u32,
     },
     /// Turn a version into an order (P4).
-    CheckOut(CheckOut),
+    CheckOut(Box<CheckOut>),
     /// The order took over what it was given. Made by `settle`.
     Placed {
         /// Which order.

@@ -146,7 +146,7 @@ pub enum OrderCommand {
     /// Goods arrived.
     Deliver,
     /// Give captured money back.
-    Refund(RefundRequest),
+    Refund(Box<RefundRequest>),
     /// Forget who bought. Allowed once nothing more is to be sent.
     Erase,
     /// The cart erased the key. Made by `settle`.

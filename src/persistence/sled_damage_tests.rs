@@ -1,0 +1,124 @@
+//! What sled makes of damaged files: an error, or the state after some prefix of its batches. Never anything else,
+//! because the log replays what is missing only if the rest is exact.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::sled_store::SledStore;
+use super::store::{Direction, Scan, Store, WriteBatch};
+
+const BATCHES: u64 = 300;
+
+/// Changes several keys, old ones too, and says which batch this is.
+fn batch(number: u64) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    batch.put("applied", number.to_be_bytes().to_vec());
+    batch.put(format!("row{number:04}"), vec![number as u8; 300]);
+    batch.put(format!("hot{:02}", number % 7), number.to_be_bytes().to_vec());
+    if number >= 20 {
+        batch.delete(format!("row{:04}", number - 20));
+    }
+    batch
+}
+
+/// The state after the batches `0 ..= last`.
+fn expected(last: Option<u64>) -> BTreeMap<Bytes, Bytes> {
+    use super::store::Change;
+    let mut rows = BTreeMap::new();
+    for change in (0..BATCHES).take_while(|number| Some(*number) <= last).flat_map(|number| batch(number).changes) {
+        match change {
+            Change::Put { key, value } => rows.insert(key, value),
+            Change::Delete { key } => rows.remove(&key),
+        };
+    }
+    rows
+}
+
+async fn contents(directory: &Path) -> Option<BTreeMap<Bytes, Bytes>> {
+    let store = SledStore::open(directory).ok()?;
+    let scan = Scan {
+        from: Bytes::new(),
+        to: Bytes::from_static(&[0xff]),
+        direction: Direction::Forward,
+        rows_max: usize::MAX,
+        bytes_max: usize::MAX,
+    };
+    let rows = store.scan(scan).await;
+    store.close().await;
+    Some(rows.ok()?.into_iter().collect())
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn damaged_files_give_an_error_or_an_earlier_state() {
+    for cleanly_closed in [true, false] {
+        let original = tempfile::tempdir().unwrap();
+        write_everything(original.path(), cleanly_closed).await;
+        damage_everything(original.path(), cleanly_closed).await;
+    }
+}
+
+/// Leaves a closed directory, or what a crash leaves.
+async fn write_everything(directory: &Path, cleanly_closed: bool) {
+    let live = tempfile::tempdir().unwrap();
+    let store = SledStore::open(live.path()).unwrap();
+    for number in 0..BATCHES {
+        store.write(batch(number)).await.unwrap();
+        if number % 50 == 0 {
+            store.sync().await.unwrap();
+        }
+    }
+    if cleanly_closed {
+        store.close().await;
+    }
+    copy_files(live.path(), directory);
+}
+
+async fn damage_everything(original: &Path, cleanly_closed: bool) {
+    let intact = tempfile::tempdir().unwrap();
+    copy_files(original, intact.path());
+    let intact = contents(intact.path()).await.expect("undamaged files open");
+    assert!(!cleanly_closed || intact == expected(Some(BATCHES - 1)), "closing keeps everything");
+    let mut refused = 0;
+    for file in fs::read_dir(original).unwrap().map(|entry| entry.unwrap()) {
+        if !file.file_type().unwrap().is_file() {
+            continue;
+        }
+        let bytes = fs::read(file.path()).unwrap();
+        let live = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let step = (live / 150).max(1);
+        for position in (0..live).step_by(step) {
+            let damaged = tempfile::tempdir().unwrap();
+            copy_files(original, damaged.path());
+            let mut flipped = bytes.clone();
+            flipped[position] ^= 0x10;
+            fs::write(damaged.path().join(file.file_name()), flipped).unwrap();
+            match contents(damaged.path()).await {
+                None => refused += 1,
+                Some(rows) => {
+                    let last = rows.get("applied".as_bytes()).map(|at| u64::from_be_bytes(at[..].try_into().unwrap()));
+                    let place = format!("{:?} at {position}: applied {last:?}", file.file_name());
+                    assert!(rows == expected(last), "{place}: {}", difference(&rows, &expected(last)));
+                }
+            }
+        }
+    }
+    assert!(refused > 0, "no damage was noticed at all");
+}
+
+fn difference(found: &BTreeMap<Bytes, Bytes>, expected: &BTreeMap<Bytes, Bytes>) -> String {
+    let missing = expected.iter().filter(|(key, value)| found.get(*key) != Some(value)).count();
+    let extra = found.keys().filter(|key| !expected.contains_key(*key)).count();
+    format!("{missing} rows missing or different, {extra} extra, of {}", expected.len())
+}
