@@ -25,13 +25,15 @@ pub struct Applied {
 #[derive(Clone)]
 pub struct FeedSignal {
     groups: Arc<BTreeMap<GroupId, watch::Sender<Applied>>>,
+    /// Changes whenever any group does.
+    any: watch::Sender<()>,
 }
 
 impl FeedSignal {
     /// A signal for these groups, all at index 0. The groups of a cluster never change.
     pub fn new(groups: impl IntoIterator<Item = GroupId>) -> Self {
         let groups = groups.into_iter().map(|group| (group, watch::Sender::new(Applied::default()))).collect();
-        Self { groups: Arc::new(groups) }
+        Self { groups: Arc::new(groups), any: watch::Sender::new(()) }
     }
 
     /// Rows up to and including `index` are queued to the store. Lower indexes than before are ignored.
@@ -56,14 +58,20 @@ impl FeedSignal {
         self.groups.get(&group).map(watch::Sender::subscribe)
     }
 
+    /// Wakes when any group has changed.
+    pub fn subscribe_all(&self) -> watch::Receiver<()> {
+        self.any.subscribe()
+    }
+
     /// The groups of this signal, ascending.
     pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
         self.groups.keys().copied()
     }
 
     fn change(&self, group: GroupId, change: impl FnOnce(&mut Applied) -> bool) {
-        if let Some(sender) = self.groups.get(&group) {
-            sender.send_if_modified(change);
+        let changed = self.groups.get(&group).is_some_and(|sender| sender.send_if_modified(change));
+        if changed {
+            self.any.send_modify(|()| ());
         }
     }
 }

@@ -60,6 +60,8 @@ pub enum ValueKind {
     RaftLogId = 34,
     /// Raft: applied log id and membership, opaque to the store.
     RaftApplied = 35,
+    /// Store: a row of the lists, built from the feed.
+    ListRow = 48,
     /// Wire: a message between nodes.
     Message = 64,
 }

@@ -12,6 +12,7 @@
 //!   area 4  vault    data key id, 16 bytes                                       → the data key
 //!   area 5  applied  –                                                           → codec::Applied
 //!   area 6  floor    –                                                           → log index of the oldest feed row
+//! ffffffff ‖ …                                  rows of the lists, no group's; see `projections::lists::rows`
 //! ```
 //!
 //! Numbers are big-endian, so byte order is numeric order. An entity's key is 1 to 64 visible characters, so the zero

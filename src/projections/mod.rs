@@ -4,5 +4,11 @@
 //! lists and search may lag the entities by up to a second, so whoever needs the truth asks the entity.
 
 pub mod cursor;
+pub mod documents;
+pub mod feed;
+pub mod hub;
+pub mod lists;
 pub mod query;
+pub mod read_side;
 pub mod search;
+pub mod states;

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::cursor::CursorError;
 use crate::domain::ids::{HoldId, OrderId, ProductId, Sku};
 use crate::domain::money::{Currency, Money};
+pub use crate::domain::order::OrderState;
+use crate::domain::pricing::JsonText;
 use crate::domain::time::Timestamp;
 
 /// Everything that can be asked of the read side of a node.
@@ -215,8 +217,8 @@ pub struct ProductItem {
     pub description: String,
     /// Where it is found, as the merchant wrote them.
     pub categories: Vec<String>,
-    /// Attribute name → its values as text; what facets are made of.
-    pub attributes: BTreeMap<String, Vec<String>>,
+    /// Its attributes as the merchant wrote them, a JSON object.
+    pub attributes: JsonText,
     /// Media URLs.
     pub media: Vec<String>,
     /// Version of the product when it was indexed.
@@ -232,8 +234,8 @@ pub struct VariantItem {
     pub sku: Sku,
     /// Its title.
     pub title: String,
-    /// Attribute name → its values as text.
-    pub attributes: BTreeMap<String, Vec<String>>,
+    /// Its attributes as the merchant wrote them, a JSON object.
+    pub attributes: JsonText,
     /// Price per currency, minor units.
     pub prices: BTreeMap<Currency, u64>,
     /// Units that can be sold, as of a moment ago.
@@ -301,22 +303,6 @@ pub struct OrderItem {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-}
-
-/// Where an order is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum OrderState {
-    Placed,
-    Reserving,
-    Authorizing,
-    Confirmed,
-    Fulfilled,
-    Delivered,
-    Cancelled,
-    Failed,
-    Refunded,
 }
 
 /// `GET /admin/stock?low=N`: SKUs with at most `low` units available.

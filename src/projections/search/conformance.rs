@@ -9,6 +9,7 @@ use super::memory::MemorySearchIndex;
 use super::tantivy_index::TantivySearchIndex;
 use super::*;
 use crate::clock::SystemClock;
+use crate::domain::pricing::JsonText;
 use crate::projections::cursor::CursorError;
 use crate::projections::query::{Page, PageLimit, VariantItem};
 
@@ -30,7 +31,7 @@ impl Sample<'_> {
         let variant = VariantItem {
             sku: format!("{}-1", self.0).parse().unwrap(),
             title: String::new(),
-            attributes: BTreeMap::new(),
+            attributes: JsonText::empty_object(),
             prices: [(Currency::USD, self.5)].into(),
             available: self.6,
         };
@@ -40,11 +41,12 @@ impl Sample<'_> {
                 title: self.1.to_owned(),
                 description: self.2.to_owned(),
                 categories: self.3.iter().map(|category| (*category).to_owned()).collect(),
-                attributes: attributes(self.4),
+                attributes: JsonText::empty_object(),
                 media: Vec::new(),
                 version: 1,
                 variants: vec![variant],
             },
+            attributes: attributes(self.4),
             created_at: Timestamp(1_000 + self.5),
         }
     }
@@ -287,13 +289,14 @@ fn any_document() -> impl Strategy<Value = SearchDocument> {
         document.item.id = format!("p{id}").parse().unwrap();
         document.item.categories = categories.iter().map(|category| format!("{category}/{id}")).collect();
         let colours = colours.iter().map(|&colour| colour.to_owned()).collect();
-        document.item.attributes = [("colour".to_owned(), colours)].into();
+        let sizes = (0..variants.len()).map(|number| number.to_string()).collect();
+        document.attributes = [("colour".to_owned(), colours), ("size".to_owned(), sizes)].into();
         document.item.variants = (0..)
             .zip(variants)
             .map(|(number, (available, dollars, euros)): (u32, _)| VariantItem {
                 sku: format!("p{id}-{number}").parse().unwrap(),
                 title: String::new(),
-                attributes: [("size".to_owned(), vec![format!("{number}")])].into(),
+                attributes: JsonText::empty_object(),
                 prices: [(Currency::USD, dollars), (Currency::EUR, euros)]
                     .into_iter()
                     .filter_map(|(currency, price)| Some((currency, price?)))

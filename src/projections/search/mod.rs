@@ -40,6 +40,8 @@ use crate::persistence::log::GroupId;
 pub struct SearchDocument {
     /// What a list shows. `available` of a variant is only exact about being zero.
     pub item: ProductItem,
+    /// Attribute name → values as text, of the product and of its variants together.
+    pub attributes: BTreeMap<String, Vec<String>>,
     /// When the product was created.
     pub created_at: Timestamp,
 }
@@ -56,8 +58,7 @@ impl SearchDocument {
             let ends = category.match_indices('/').map(|(end, _)| end).chain([category.len()]);
             facets.extend(ends.map(|end| (FacetName::Category, category[..end].to_owned())));
         }
-        let of_variants = self.item.variants.iter().flat_map(|variant| &variant.attributes);
-        for (name, values) in self.item.attributes.iter().chain(of_variants) {
+        for (name, values) in &self.attributes {
             facets.extend(values.iter().map(|value| (FacetName::Attribute(name.clone()), value.clone())));
         }
         facets.retain(|(_, value)| !value.is_empty() && value.len() <= FACET_BYTES_MAX);

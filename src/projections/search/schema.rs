@@ -106,10 +106,9 @@ pub fn facet_of_term(term: &str) -> Option<(FacetName, String)> {
 pub fn details(document: &SearchDocument) -> String {
     let item = &document.item;
     let mut parts: Vec<&str> = item.categories.iter().map(String::as_str).collect();
-    parts.extend(item.attributes.values().flatten().map(String::as_str));
+    parts.extend(document.attributes.values().flatten().map(String::as_str));
     for variant in &item.variants {
         parts.extend([variant.sku.as_str(), variant.title.as_str()]);
-        parts.extend(variant.attributes.values().flatten().map(String::as_str));
     }
     parts.join(" \n ")
 }

@@ -122,12 +122,13 @@ mod tests {
             title: "Tea".to_owned(),
             description: String::new(),
             categories: Vec::new(),
-            attributes: [].into(),
+            attributes: crate::domain::pricing::JsonText::empty_object(),
             media: Vec::new(),
             version: 1,
             variants: Vec::new(),
         };
-        let document = SearchDocument { item, created_at: crate::domain::time::Timestamp(index) };
+        let document =
+            SearchDocument { item, attributes: [].into(), created_at: crate::domain::time::Timestamp(index) };
         SearchBatch { changes: vec![SearchChange::Put(Box::new(document))], cursors: [(GroupId(1), index)].into() }
     }
 

@@ -1,0 +1,391 @@
+//! The projector: follows every group's committed records and keeps lists and search up to date (P29).
+//!
+//! One task for all groups: it reads the feed from the older of the two projections' cursors, page by page, and says of
+//! every entity named there how it is now. Projections keep their own cursors with their own data; both tolerate being
+//! told the same thing again, so the older cursor decides and nothing needs to be exactly-once. A cursor older than the
+//! feed's tail, an installed checkpoint or an emptied index is answered by telling the projections about every entity of
+//! the group ([`Projector::rebuild`]) and then following the feed from where that began.
+//!
+//! It wakes on [`FeedSignal`], lets a few milliseconds of records gather, and tells [`EntityHub`]'s watchers before
+//! anything slower. Errors are logged and tried again: a projection that lags is visible, one that skips is not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::documents;
+use super::hub::EntityHub;
+use super::lists::{ListError, ListWriter, StockNews};
+use super::query::OrderItem;
+use super::search::{FeedCursors, SearchBatch, SearchChange, SearchError, SearchIndex};
+use super::states::{self, Folded};
+use crate::actors::feed_signal::FeedSignal;
+use crate::domain::ids::{EntityId, Sku};
+use crate::domain::registry::{AnyEvent, Kind};
+use crate::domain::stock::StockEvent;
+use crate::domain::time::Sequence;
+use crate::persistence::journal::{Journal, JournalError};
+use crate::persistence::log::GroupId;
+use crate::persistence::store::StoreError;
+
+/// Log entries looked at together: what one entity did in them is read at once.
+const PAGE_ENTRIES: usize = 256;
+/// Entities of a rebuild between two looks at anything else.
+const REBUILD_PAGE_ENTITIES: usize = 256;
+/// How long records gather after a wake-up: well below what a person notices, enough to read many at once.
+const GATHER_INTERVAL: Duration = Duration::from_millis(20);
+/// Time between writes of the lists.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an idle projector looks whether the search index was emptied.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause after an error.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the projector cannot go on right now.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The lists cannot be read or written.
+    #[error(transparent)]
+    Lists(#[from] ListError),
+    /// The search index cannot be written.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+}
+
+/// Asks for everything gathered to be written, so that a list shows what the feed already brought.
+pub type FlushRequest = oneshot::Sender<()>;
+
+/// What the projector works on.
+pub struct ProjectorParts {
+    /// Where records are read.
+    pub journal: Journal,
+    /// Wakes it.
+    pub signal: FeedSignal,
+    /// The groups to follow.
+    pub groups: Vec<GroupId>,
+    /// Fed with products.
+    pub search: Arc<dyn SearchIndex>,
+    /// Told of every change.
+    pub hub: EntityHub,
+    /// Answered after a flush.
+    pub flushes: mpsc::Receiver<FlushRequest>,
+}
+
+/// See the module.
+pub struct Projector {
+    parts: ProjectorParts,
+    lists: ListWriter,
+    search_cursors: FeedCursors,
+    /// Installed checkpoints already accounted for, by group.
+    installs: BTreeMap<GroupId, u64>,
+    flushed_at: Instant,
+    checked_at: Instant,
+}
+
+impl Projector {
+    /// A projector that continues where the projections stopped.
+    pub async fn open(parts: ProjectorParts, lists: ListWriter) -> Result<Self, FeedError> {
+        let search_cursors = parts.search.cursors().await?;
+        let (flushed_at, checked_at) = (Instant::now(), Instant::now());
+        Ok(Self { parts, lists, search_cursors, installs: BTreeMap::new(), flushed_at, checked_at })
+    }
+
+    /// Follows the feed until told to stop; then writes what was gathered.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut wakes = self.parts.signal.subscribe_all();
+        while !stop.is_cancelled() {
+            wakes.mark_unchanged();
+            match self.catch_up(&stop).await {
+                Ok(()) => {}
+                Err(error) if is_closed(&error) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "projections cannot follow the feed, trying again");
+                    self.recover(&error).await;
+                    let _ = tokio::time::timeout(RETRY_INTERVAL, stop.cancelled()).await;
+                    continue;
+                }
+            }
+            let next_chore = self.next_chore();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(request) = self.parts.flushes.recv() => self.answer(request).await,
+                changed = wakes.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    tokio::time::sleep(GATHER_INTERVAL).await;
+                }
+                () = tokio::time::sleep_until(next_chore) => {}
+            }
+        }
+        let _ = self.lists.flush().await;
+    }
+
+    fn next_chore(&self) -> Instant {
+        let check = self.checked_at + CHECK_INTERVAL;
+        if self.lists.is_dirty() { check.min(self.flushed_at + FLUSH_INTERVAL) } else { check }
+    }
+
+    async fn answer(&mut self, request: FlushRequest) {
+        match self.flush().await {
+            Ok(()) => {
+                let _ = request.send(());
+            }
+            Err(error) => tracing::warn!(%error, "lists could not be written"),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), FeedError> {
+        self.flushed_at = Instant::now();
+        Ok(self.lists.flush().await?)
+    }
+
+    /// Follows every group to the end of its feed.
+    pub async fn catch_up(&mut self, stop: &CancellationToken) -> Result<(), FeedError> {
+        if self.checked_at.elapsed() >= CHECK_INTERVAL {
+            self.checked_at = Instant::now();
+            self.search_cursors = self.parts.search.cursors().await?;
+        }
+        for group in self.parts.groups.clone() {
+            while !stop.is_cancelled() && self.step(group, stop).await? {
+                if self.lists.is_full() || self.flushed_at.elapsed() >= FLUSH_INTERVAL {
+                    self.flush().await?;
+                }
+                while let Ok(request) = self.parts.flushes.try_recv() {
+                    self.answer(request).await;
+                }
+            }
+        }
+        if self.lists.is_dirty() && self.flushed_at.elapsed() >= FLUSH_INTERVAL {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// The next page of a group's feed; whether there may be more.
+    async fn step(&mut self, group: GroupId, stop: &CancellationToken) -> Result<bool, FeedError> {
+        let Some(applied) = self.parts.signal.subscribe(group).map(|watch| *watch.borrow()) else { return Ok(false) };
+        if self.installs.insert(group, applied.installs).unwrap_or(0) < applied.installs {
+            self.rebuild(group, stop).await?;
+            self.parts.hub.wake_all();
+            return Ok(true);
+        }
+        let from = self.cursor(group).map_or(0, |index| index + 1);
+        let rows = match self.parts.journal.feed(group, from, PAGE_ENTRIES).await {
+            Err(JournalError::FeedTrimmed { floor }) => {
+                tracing::info!(%group, from, floor, "feed is trimmed, building projections from entity states");
+                self.rebuild(group, stop).await?;
+                return Ok(true);
+            }
+            other => other?,
+        };
+        let is_last = rows.len() < PAGE_ENTRIES;
+        let last_row = rows.last().map(|row| row.log_index);
+        let reached = if is_last { last_row.max(Some(applied.index)) } else { last_row };
+        let mut touched: BTreeMap<EntityId, Touched> = BTreeMap::new();
+        for item in rows.into_iter().flat_map(|row| row.items) {
+            let last = Sequence(item.first_sequence.0 + u64::from(item.record_count) - 1);
+            let first = item.first_sequence;
+            touched.entry(item.entity).or_insert(Touched { first, last }).last = last;
+        }
+        for (entity, touched) in &touched {
+            self.parts.hub.publish(entity, touched.last);
+        }
+        let mut changes = Vec::new();
+        for (entity, touched) in &touched {
+            self.project(group, entity, Some(*touched), &mut changes).await?;
+        }
+        if let Some(index) = reached.filter(|index| self.cursor(group).is_none_or(|cursor| *index > cursor)) {
+            self.advance(group, index, changes).await?;
+        }
+        Ok(!is_last)
+    }
+
+    /// How far both projections are; `None` when one of them has nothing of the group.
+    fn cursor(&self, group: GroupId) -> Option<u64> {
+        let (lists, search) = (self.lists.cursors().get(&group)?, self.search_cursors.get(&group)?);
+        Some(*lists.min(search))
+    }
+
+    async fn advance(&mut self, group: GroupId, index: u64, changes: Vec<SearchChange>) -> Result<(), FeedError> {
+        let cursors: FeedCursors = [(group, index)].into();
+        self.parts.search.apply(SearchBatch { changes, cursors }).await?;
+        self.search_cursors.insert(group, index);
+        self.lists.advance(group, index);
+        Ok(())
+    }
+
+    /// Tells the projections about every entity of a group, then that they know everything up to where this began.
+    async fn rebuild(&mut self, group: GroupId, stop: &CancellationToken) -> Result<(), FeedError> {
+        let label = self.parts.journal.applied(group).await?.map_or(0, |applied| applied.index);
+        let mut after: Option<EntityId> = None;
+        loop {
+            let page = self.parts.journal.entities(group, after.as_ref(), REBUILD_PAGE_ENTITIES).await?;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            let mut changes = Vec::new();
+            for entity in &page {
+                self.project(group, entity, None, &mut changes).await?;
+            }
+            self.parts.search.apply(SearchBatch { changes, cursors: FeedCursors::new() }).await?;
+            self.flush().await?;
+            after = page.into_iter().next_back();
+            if after.is_none() {
+                break;
+            }
+        }
+        self.advance(group, label, Vec::new()).await
+    }
+
+    /// Says how one entity is now. `touched`: which of its records are new; `None` when anything may be.
+    async fn project(
+        &mut self,
+        group: GroupId,
+        entity: &EntityId,
+        touched: Option<Touched>,
+        changes: &mut Vec<SearchChange>,
+    ) -> Result<(), FeedError> {
+        match entity.kind {
+            Kind::Stock => self.project_stock(group, entity, touched, changes).await,
+            Kind::Order => {
+                let folded = states::load(&self.parts.journal, group, entity).await?;
+                if let Some(item) = folded.as_ref().and_then(order_item) {
+                    self.lists.note_order(item);
+                }
+                Ok(())
+            }
+            Kind::Product => {
+                let folded = states::load(&self.parts.journal, group, entity).await?;
+                let view = folded.as_ref().and_then(Folded::product);
+                match view.as_ref().and_then(documents::document_of) {
+                    Some(mut document) => {
+                        for variant in &mut document.item.variants {
+                            variant.available = self.lists.available(&variant.sku).await?;
+                        }
+                        changes.push(SearchChange::Put(Box::new(document)));
+                    }
+                    None => changes.extend(states::product_of(entity).map(SearchChange::Remove)),
+                }
+                Ok(())
+            }
+            Kind::Cart | Kind::Cluster => Ok(()),
+        }
+    }
+
+    async fn project_stock(
+        &mut self,
+        group: GroupId,
+        entity: &EntityId,
+        touched: Option<Touched>,
+        changes: &mut Vec<SearchChange>,
+    ) -> Result<(), FeedError> {
+        let Some(sku) = states::sku_of(entity) else { return Ok(()) };
+        let news = match touched {
+            Some(touched) => self.stock_news_of_records(group, entity, touched).await?,
+            None => self.stock_news_of_state(group, entity, &sku).await?,
+        };
+        let available = self.lists.note_stock(group, &sku, news).await?;
+        changes.push(SearchChange::Stock { sku, available });
+        Ok(())
+    }
+
+    /// What records say about a SKU: events carry the units left, so a hot SKU's state need not be folded.
+    async fn stock_news_of_records(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+        touched: Touched,
+    ) -> Result<StockNews, FeedError> {
+        let count = usize::try_from(touched.last.0 - touched.first.0 + 1).unwrap_or(usize::MAX);
+        let records = self.parts.journal.history(group, entity, touched.first, count).await?;
+        let mut news = StockNews { sequence: touched.last, ..StockNews::default() };
+        for event in records.iter().flat_map(|record| &record.events) {
+            let AnyEvent::Stock(event) = event else { continue };
+            news.available = event.available_after().or(news.available);
+            match event {
+                StockEvent::Listed(listing) => {
+                    news.listing = Some(Some((listing.product.clone(), listing.title.to_string())));
+                }
+                StockEvent::Unlisted { .. } => news.listing = Some(None),
+                _ => {}
+            }
+        }
+        let is_complete = records.first().is_some_and(|record| record.sequence == touched.first);
+        match states::sku_of(entity) {
+            Some(sku) if !is_complete => self.stock_news_of_state(group, entity, &sku).await,
+            _ => Ok(news),
+        }
+    }
+
+    async fn stock_news_of_state(&self, group: GroupId, entity: &EntityId, sku: &Sku) -> Result<StockNews, FeedError> {
+        let Some(folded) = states::load(&self.parts.journal, group, entity).await? else {
+            return Ok(StockNews::default());
+        };
+        let view = folded.stock();
+        if view.is_none() {
+            tracing::debug!(%sku, "stock item has nothing to show");
+        }
+        let listing = view.as_ref().and_then(|view| view.listing.as_ref());
+        Ok(StockNews {
+            sequence: folded.sequence,
+            available: Some(view.as_ref().map_or(0, |view| view.numbers.available)),
+            listing: Some(listing.map(|listing| (listing.product.clone(), listing.title.to_string()))),
+        })
+    }
+
+    /// Prepares the next try after an error.
+    async fn recover(&mut self, error: &FeedError) {
+        match error {
+            FeedError::Search(SearchError::Emptied { .. }) => {
+                if let Ok(cursors) = self.parts.search.cursors().await {
+                    self.search_cursors = cursors;
+                }
+            }
+            FeedError::Lists(ListError::Damaged(_)) => {
+                if let Err(error) = self.lists.drop_everything().await {
+                    tracing::warn!(%error, "damaged lists could not be dropped");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Which records of an entity a page of the feed names.
+#[derive(Clone, Copy, Debug)]
+struct Touched {
+    first: Sequence,
+    last: Sequence,
+}
+
+fn order_item(folded: &Folded) -> Option<OrderItem> {
+    let view = folded.order()?;
+    let units = view.placement.lines.iter().map(|line| u64::from(line.quantity.get())).sum();
+    Some(OrderItem {
+        id: view.id,
+        number: view.number.clone(),
+        state: view.state,
+        total: view.totals().total(),
+        units,
+        created_at: view.created_at,
+        updated_at: folded.at,
+    })
+}
+
+fn is_closed(error: &FeedError) -> bool {
+    matches!(
+        error,
+        FeedError::Journal(JournalError::Store(StoreError::Closed))
+            | FeedError::Lists(ListError::Store(StoreError::Closed))
+            | FeedError::Search(SearchError::Closed)
+    )
+}

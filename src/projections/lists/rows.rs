@@ -1,0 +1,231 @@
+//! The rows the lists keep in the store, beside the journals but in no group's range: they can be built again.
+//!
+//! ```text
+//! ffffffff ‖ area u8 ‖ …
+//!   area 1  layout        –                                              → VERSION
+//!   area 2  cursor        group u32 BE                                   → log index, everything up to it is in
+//!   area 3  availability  sku                                            → StockRow
+//!   area 4  low stock     available u64 BE ‖ sku                         → StockRow
+//!   area 5  orders        state u8 ‖ u64::MAX − placed at, BE ‖ order id → OrderItem
+//! ```
+//!
+//! Raising [`VERSION`] makes every node drop all of them at the next start and build them anew.
+
+use std::ops::RangeInclusive;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::entity::Codec;
+use crate::domain::ids::{OrderId, ProductId, Sku};
+use crate::domain::order::OrderState;
+use crate::domain::time::{Sequence, Timestamp};
+use crate::persistence::codec::{Bincode, DecodeError};
+use crate::persistence::envelope::{self, ValueKind};
+use crate::persistence::log::GroupId;
+
+/// Layout number of keys and values.
+pub const VERSION: u16 = 1;
+
+const PREFIX: [u8; 4] = [0xff; 4];
+const AREA_LAYOUT: u8 = 1;
+const AREA_CURSOR: u8 = 2;
+const AREA_STOCK: u8 = 3;
+const AREA_LOW: u8 = 4;
+const AREA_ORDERS: u8 = 5;
+
+/// What is known of a SKU's units.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockRow {
+    /// The group its stock item lives in.
+    pub group: GroupId,
+    /// The last record taken into account.
+    pub sequence: Sequence,
+    /// Units that can be sold.
+    pub available: u64,
+    /// Who lists it and under which title.
+    pub listing: Option<(ProductId, String)>,
+}
+
+/// Bounds of a scan: inclusive, exclusive.
+pub type Bounds = (Bytes, Bytes);
+
+/// Everything the lists keep.
+pub fn everything() -> Bounds {
+    (key(0, 0).freeze(), key(u8::MAX, 0).freeze())
+}
+
+/// Where the layout number is.
+pub fn layout() -> Bytes {
+    key(AREA_LAYOUT, 0).freeze()
+}
+
+/// How far a group's feed is.
+pub fn cursor(group: GroupId) -> Bytes {
+    let mut key = key(AREA_CURSOR, 4);
+    key.put_u32(group.0);
+    key.freeze()
+}
+
+/// All cursors.
+pub fn cursors() -> Bounds {
+    (key(AREA_CURSOR, 0).freeze(), key(AREA_CURSOR + 1, 0).freeze())
+}
+
+/// The group of a cursor's key.
+pub fn group_of_cursor(key: &[u8]) -> Option<GroupId> {
+    let group = key.get(PREFIX.len() + 1..)?;
+    Some(GroupId(u32::from_be_bytes(group.try_into().ok()?)))
+}
+
+/// What is known of a SKU.
+pub fn stock(sku: &Sku) -> Bytes {
+    let mut key = key(AREA_STOCK, sku.as_str().len());
+    key.put_slice(sku.as_str().as_bytes());
+    key.freeze()
+}
+
+/// The place of a SKU in the low stock list.
+pub fn low(available: u64, sku: &str) -> Bytes {
+    let mut key = key(AREA_LOW, 8 + sku.len());
+    key.put_u64(available);
+    key.put_slice(sku.as_bytes());
+    key.freeze()
+}
+
+/// The low stock list from just behind a place, up to and including so many units.
+pub fn low_range(after: Option<(u64, &str)>, most: u64) -> Bounds {
+    let from = after.map_or_else(|| low(0, ""), |(available, sku)| just_after(&low(available, sku)));
+    (from, low(most.saturating_add(1), ""))
+}
+
+/// The SKU of a low stock key.
+pub fn sku_of_low(key: &[u8]) -> Option<Sku> {
+    std::str::from_utf8(key.get(PREFIX.len() + 1 + 8..)?).ok()?.parse().ok()
+}
+
+/// The place of an order among those of a state, newest first.
+pub fn order(state: OrderState, placed_at: Timestamp, id: OrderId) -> Bytes {
+    let mut key = orders_since(state, placed_at);
+    key.put_slice(&id.0);
+    key.freeze()
+}
+
+fn orders_since(state: OrderState, placed_at: Timestamp) -> BytesMut {
+    let mut key = key(AREA_ORDERS, 1 + 8 + 16);
+    key.put_u8(state_number(state));
+    key.put_u64(u64::MAX - placed_at.0);
+    key
+}
+
+/// Orders of a state, newest first, from just behind a place, placed within these times.
+pub fn orders_range(
+    state: OrderState,
+    after: Option<(Timestamp, OrderId)>,
+    placed: RangeInclusive<Timestamp>,
+) -> Bounds {
+    let from = match after {
+        Some((placed_at, id)) => just_after(&order(state, placed_at, id)),
+        None => orders_since(state, *placed.end()).freeze(),
+    };
+    let to = match placed.start().0.checked_sub(1) {
+        Some(before) => orders_since(state, Timestamp(before)).freeze(),
+        None => {
+            let mut key = key(AREA_ORDERS, 1);
+            key.put_u8(state_number(state) + 1);
+            key.freeze()
+        }
+    };
+    (from, to)
+}
+
+/// On disk; never renumber.
+fn state_number(state: OrderState) -> u8 {
+    match state {
+        OrderState::Placed => 1,
+        OrderState::Reserving => 2,
+        OrderState::Authorizing => 3,
+        OrderState::Confirmed => 4,
+        OrderState::Fulfilled => 5,
+        OrderState::Delivered => 6,
+        OrderState::Cancelled => 7,
+        OrderState::Failed => 8,
+        OrderState::Refunded => 9,
+    }
+}
+
+/// A value in its envelope.
+pub fn seal<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut payload = Vec::new();
+    Bincode::encode(value, &mut payload);
+    envelope::seal(ValueKind::ListRow, VERSION, &payload)
+}
+
+/// The value in an envelope.
+pub fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let opened = envelope::open(ValueKind::ListRow, bytes)?;
+    if opened.version != VERSION {
+        return Err(DecodeError::UnknownVersion { version: opened.version });
+    }
+    Bincode::decode(opened.payload)
+}
+
+fn key(area: u8, room: usize) -> BytesMut {
+    let mut key = BytesMut::with_capacity(PREFIX.len() + 1 + room);
+    key.put_slice(&PREFIX);
+    key.put_u8(area);
+    key
+}
+
+fn just_after(key: &[u8]) -> Bytes {
+    let mut after = BytesMut::with_capacity(key.len() + 1);
+    after.put_slice(key);
+    after.put_u8(0);
+    after.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layout_is_pinned() {
+        let sku: Sku = "TEA".parse().unwrap();
+        let golden = [
+            (layout(), "ffffffff 01"),
+            (cursor(GroupId(3)), "ffffffff 02 00000003"),
+            (stock(&sku), "ffffffff 03 544541"),
+            (low(258, "TEA"), "ffffffff 04 0000000000000102 544541"),
+            (
+                order(OrderState::Confirmed, Timestamp(1), OrderId([9; 16])),
+                "ffffffff 05 04 fffffffffffffffe 09090909090909090909090909090909",
+            ),
+        ];
+        for (key, expected) in golden {
+            assert_eq!(hex::encode(&key), expected.replace(' ', ""));
+        }
+        let row = StockRow {
+            group: GroupId(3),
+            sequence: Sequence(7),
+            available: 2,
+            listing: Some(("tea".parse().unwrap(), "Tea".to_owned())),
+        };
+        let bytes = seal(&row);
+        assert_eq!(hex::encode(&bytes[envelope::HEADER_BYTES..]), "03070201037465610354 6561".replace(' ', ""));
+        assert_eq!(open::<StockRow>(&bytes), Ok(row));
+    }
+
+    #[test]
+    fn newer_orders_sort_first_and_a_range_holds_exactly_its_times() {
+        let key = |at| order(OrderState::Placed, Timestamp(at), OrderId([1; 16]));
+        assert!(key(9) < key(8));
+        let (from, to) = orders_range(OrderState::Placed, None, Timestamp(5)..=Timestamp(8));
+        let inside: Vec<u64> = (0..12).filter(|at| (from.as_ref()..to.as_ref()).contains(&key(*at).as_ref())).collect();
+        assert_eq!(inside, [5, 6, 7, 8]);
+        let (from, to) = orders_range(OrderState::Placed, None, Timestamp(0)..=Timestamp(u64::MAX));
+        assert!(
+            from <= key(u64::MAX) && key(0) < to && to <= order(OrderState::Reserving, Timestamp(9), OrderId([0; 16]))
+        );
+    }
+}
