@@ -4,6 +4,7 @@
 //! do next, and its exit code says which sort of failure it is. Nothing below this layer prints, reads the environment
 //! or decides exit codes.
 
+mod assembly;
 mod completions;
 mod config;
 mod exit;

@@ -3,10 +3,14 @@
 //! Starts telemetry, then the node, then the listeners, and prints one line of JSON on stdout once requests are
 //! answered. SIGTERM and SIGINT stop it in the reverse order; a second signal stops it at once.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::Context;
+use super::assembly::Shop;
 use super::exit::Failure;
+use crate::config::Config;
 use crate::telemetry::Telemetry;
 
 /// Arguments of `serve`.
@@ -28,11 +32,43 @@ pub(super) fn run(arguments: &ServeArguments, context: &Context) -> Result<(), F
     let flags = [("http.listen", arguments.listen.clone()), ("http.ops_listen", arguments.ops_listen.clone())];
     let config = context.config(flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let telemetry = runtime.block_on(async {
-        let telemetry = Telemetry::install(&config.telemetry)?;
-        tracing::info!(data = %config.node.data_dir.display(), demo = arguments.demo, "starting");
-        Ok::<_, Failure>(telemetry)
-    })?;
+    runtime.block_on(serve(arguments, &config))
+}
+
+async fn serve(arguments: &ServeArguments, config: &Config) -> Result<(), Failure> {
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    tracing::info!(data = %config.node.data_dir.display(), demo = arguments.demo, "starting");
+    let shop = Shop::open(config, telemetry.prometheus.clone()).await?;
+    let ready = serde_json::json!({
+        "ready": true,
+        "http": shop.server.http.to_string(),
+        "ops": shop.server.ops.to_string(),
+    });
+    super::output::line(ready.to_string())?;
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    shop.close(Duration::from_millis(config.http.shutdown_grace_ms.0)).await;
     telemetry.flush();
+    Ok(())
+}
+
+/// Returns at the first SIGTERM or SIGINT; the second one ends the process by default disposition.
+async fn wait_for_signal() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("second signal: stopping at once");
+        std::process::exit(1);
+    });
     Ok(())
 }

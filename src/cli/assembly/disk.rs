@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cluster::hashing::ShardCount;
-use crate::cluster::raft::Checkpoints;
+use crate::cluster::raft::{CheckpointData, Checkpoints};
 use crate::config::Config;
 use crate::persistence::datadir::{DataDir, DataDirError};
 use crate::persistence::journal::Journal;
@@ -40,12 +40,17 @@ impl Disk {
             applied: applied(&store).await?,
         };
         let log: Arc<dyn Log> = Arc::new(RaftEngineLog::open(&options)?);
-        Ok(Self { directory, log, store, checkpoints })
+        Ok(Self { directory, log, store, checkpoints: Arc::new(LogKeepsEverything) })
     }
 
     /// Bytes free on its file system; zero when it cannot be asked.
     pub fn free_bytes(&self) -> u64 {
         self.directory.free_bytes().unwrap_or(0)
+    }
+
+    /// Where the search index is.
+    pub fn search(&self) -> PathBuf {
+        self.directory.search()
     }
 
     /// Where the simulated payment provider keeps its books: it survives our crashes as a real one would.
@@ -89,4 +94,22 @@ async fn applied(store: &Arc<dyn Store>) -> Result<BTreeMap<GroupId, u64>, Failu
 
 fn refused(error: DataDirError) -> Failure {
     Failure::new(Exit::DataDirectory, error)
+}
+
+/// The log alone is the truth: nothing is checkpointed and nothing is purged.
+struct LogKeepsEverything;
+
+#[async_trait::async_trait]
+impl Checkpoints for LogKeepsEverything {
+    async fn newest(&self, _group: GroupId) -> std::io::Result<Option<(Vec<u8>, CheckpointData)>> {
+        Ok(None)
+    }
+
+    async fn make(&self, _group: GroupId) -> std::io::Result<(Vec<u8>, CheckpointData)> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    async fn install(&self, _group: GroupId, _raft: &[u8], _data: CheckpointData) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 }

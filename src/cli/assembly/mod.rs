@@ -22,6 +22,8 @@ use crate::payments::courier::PaymentCourier;
 use crate::payments::gateway::{Gateways, PaymentGateway};
 use crate::payments::simulated::{Parts as ProviderParts, SimulatedProvider};
 use crate::payments::webhook::WebhookSecret;
+use crate::projections::read_side::ReadSide;
+use crate::projections::search::tantivy_index::TantivySearchIndex;
 use crate::rng::{Rng, SeededRng};
 use disk::Disk;
 
@@ -34,6 +36,8 @@ pub(crate) struct Shop {
     pub(crate) node: Arc<Node>,
     /// The listeners.
     pub(crate) server: http::Server,
+    /// Lists and search.
+    read_side: Arc<ReadSide>,
     /// Keeps the directory locked.
     disk: Disk,
 }
@@ -54,12 +58,17 @@ impl Shop {
             checkpoints: disk.checkpoints.clone(),
             payments,
         };
-        let node = Node::start(seams, options::node(config)).await.map_err(|error| Failure::new(Exit::Failed, error))?;
+        let node =
+            Node::start(seams, options::node(config)).await.map_err(|error| Failure::new(Exit::Failed, error))?;
         let node = Arc::new(node);
-        let parts = ports::parts(&node, rng, gateways, &disk, prometheus)?;
+        let search = TantivySearchIndex::open(disk.search(), Arc::new(SystemClock::new())).await?;
+        let groups = node.shards().groups().collect();
+        let read_side = ReadSide::start(node.journal().clone(), node.feed().clone(), groups, Arc::new(search)).await?;
+        let read_side = Arc::new(read_side);
+        let parts = ports::parts(&node, &read_side, rng, gateways, &disk, prometheus)?;
         let state = http::AppState::new(options::http(config)?, parts);
         let server = http::serve(state).await.map_err(|error| Failure::new(Exit::Usage, error))?;
-        Ok(Self { node, server, disk })
+        Ok(Self { node, server, read_side, disk })
     }
 
     /// Answers what is in flight, then stops everything in order.
@@ -67,6 +76,7 @@ impl Shop {
         if !self.server.shutdown(grace).await {
             tracing::warn!("some requests were still in flight when the grace was over");
         }
+        self.read_side.close().await;
         self.node.stop().await;
         drop(self.disk);
     }

@@ -15,8 +15,6 @@ use crate::domain::ids::EntityId;
 use crate::domain::time::Timestamp;
 use crate::http::ports::{ActorStatus, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus};
 use crate::persistence::log::GroupId;
-use crate::persistence::log::Log;
-use crate::persistence::store::Store;
 
 /// How long an actor may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
-use futures::stream::BoxStream;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio_stream::wrappers::WatchStream;
 
 use super::disk::Disk;
 use super::ops_view::NodeOps;
@@ -25,13 +24,14 @@ use crate::http::auth::{KeySource, StoredKey};
 use crate::http::ports::{Changes, PaymentWebhooks, Vault, WebhookCommand, WebhookRefusal};
 use crate::payments::gateway::Gateways;
 use crate::payments::webhook::WebhookError;
-use crate::projections::query::Queries;
+use crate::projections::hub::EntityHub;
+use crate::projections::read_side::ReadSide;
 use crate::rng::Rng;
 
 /// Everything HTTP is built on, from a running node.
 pub fn parts(
     node: &Arc<Node>,
-    queries: Arc<dyn Queries>,
+    read_side: &Arc<ReadSide>,
     rng: Arc<dyn Rng>,
     gateways: Gateways,
     disk: &Disk,
@@ -39,8 +39,8 @@ pub fn parts(
 ) -> Result<http::Parts, Failure> {
     Ok(http::Parts {
         ask: Arc::new(node.router().clone()),
-        queries,
-        changes: Arc::new(NodeChanges(node.clone())),
+        queries: read_side.clone(),
+        changes: Arc::new(HubChanges(read_side.hub().clone())),
         vault: Arc::new(NodeVault(node.clone())),
         keys: Arc::new(ClusterKeys(node.clone(), rng.clone())),
         ops: Arc::new(NodeOps::new(node.clone(), disk.clone(), prometheus)),
@@ -52,16 +52,17 @@ pub fn parts(
     })
 }
 
-/// Wakes followers of an entity whenever its shard has applied something.
-struct NodeChanges(Arc<Node>);
+/// Wakes followers of single entities.
+struct HubChanges(EntityHub);
 
-impl Changes for NodeChanges {
+impl Changes for HubChanges {
     fn of(&self, entity: &EntityId) -> BoxStream<'static, ()> {
-        let group = self.0.shards().group_of(entity);
-        match self.0.feed().subscribe(group) {
-            Some(applied) => WatchStream::from_changes(applied).map(drop).boxed(),
-            None => futures::stream::empty().boxed(),
-        }
+        let watch = self.0.watch(entity);
+        futures::stream::unfold(watch, |mut watch| async move {
+            watch.changed().await;
+            Some(((), watch))
+        })
+        .boxed()
     }
 }
 
