@@ -12,6 +12,8 @@
 //! raft-engine has no suffix truncation and forgets where an empty log begins, so two values of ours lie beside a
 //! group's entries: `start` (index of the first entry, there or to come) and `end` (entries from here on are cut off).
 
+#[cfg(test)]
+mod damage_tests;
 mod frame;
 mod owner;
 mod scan;

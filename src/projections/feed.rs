@@ -97,6 +97,11 @@ impl Projector {
         Ok(Self { parts, lists, search_cursors, installs: BTreeMap::new(), flushed_at, checked_at })
     }
 
+    /// The lists it keeps.
+    pub fn lists(&self) -> &ListWriter {
+        &self.lists
+    }
+
     /// Follows the feed until told to stop; then writes what was gathered.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut wakes = self.parts.signal.subscribe_all();

@@ -6,6 +6,8 @@
 pub mod cursor;
 pub mod documents;
 pub mod feed;
+#[cfg(test)]
+mod feed_tests;
 pub mod hub;
 pub mod lists;
 pub mod query;

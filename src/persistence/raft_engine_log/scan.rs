@@ -4,7 +4,7 @@
 //! file: a flipped byte may silently erase acknowledged entries. This scan verifies every checksum of every file.
 //!
 //! ```text
-//! file   = magic 54 bytes ‖ version u64 BE (2) ‖ alignment u64 BE (0) ‖ batch… ‖ zeros allocated ahead
+//! file   = magic 53 bytes ‖ version u64 BE (2) ‖ alignment u64 BE (0) ‖ batch… ‖ zeros allocated ahead
 //! batch  = length u64 BE << 8 | compression (0) ‖ footer offset u64 BE ‖ entries ‖ crc32 LE ‖ items ‖ crc32 LE ^ file
 //! ```
 //!
@@ -109,7 +109,9 @@ pub(super) fn scan_file(file: &LogFile, content: &[u8]) -> Result<End, LogError>
         return Err(damaged(&file.path, offset, "a batch cannot be read although later ones can"));
     }
     let claimed = if offset == 0 { FILE_HEADER_BYTES } else { claimed_bytes(rest).unwrap_or(BATCH_HEADER_BYTES) };
-    if has_unwritten_sector(content, offset, offset.saturating_add(claimed)) && !ends_with_a_footer(file, rest) {
+    if has_unwritten_sector(content, offset, offset.saturating_add(claimed))
+        && !has_footer_elsewhere(file, rest, claimed)
+    {
         return Ok(End::Torn(offset));
     }
     Err(damaged(&file.path, offset, "a completely written batch does not match its checksum"))
@@ -176,16 +178,18 @@ fn has_unwritten_sector(content: &[u8], from: usize, to: usize) -> bool {
     false
 }
 
-/// Whether the batch at the start of `rest` is complete with another length than its header says: then the header was
-/// damaged after it was written.
-fn ends_with_a_footer(file: &LogFile, rest: &[u8]) -> bool {
+/// Whether the batch at the start of `rest` has its footer elsewhere than its header says: then it was completely
+/// written and the header was damaged later.
+fn has_footer_elsewhere(file: &LogFile, rest: &[u8], claimed: usize) -> bool {
     let Some(header) = rest.get(..BATCH_HEADER_BYTES) else { return false };
     let footer = usize::try_from(read_u64(&header[8..])).unwrap_or(usize::MAX);
     let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| rest.len().min(last + CHECKSUM_BYTES));
-    let Some(items) = rest.get(footer.max(BATCH_HEADER_BYTES)..written) else { return false };
+    let footer = footer.max(BATCH_HEADER_BYTES);
+    let Some(items) = rest.get(footer..written) else { return false };
     let mut hasher = crc32fast::Hasher::new();
     for (length, window) in items.windows(CHECKSUM_BYTES).enumerate() {
-        if length > 0 && hasher.clone().finalize() == read_u32_le(window) ^ file.sequence as u32 {
+        let elsewhere = length > 0 && footer + length + CHECKSUM_BYTES != claimed;
+        if elsewhere && hasher.clone().finalize() == read_u32_le(window) ^ file.sequence as u32 {
             return true;
         }
         hasher.update(&window[..1]);

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::persistence::conformance::{LogHost, log_suite};
 
-fn options(directory: &Path) -> LogOptions {
+pub(super) fn options(directory: &Path) -> LogOptions {
     LogOptions {
         directory: directory.join("log"),
         set_aside: directory.join("aside"),
@@ -34,7 +34,7 @@ impl LogHost for Crashing {
     }
 }
 
-fn copy_directory(from: &Path, to: &Path) {
+pub(super) fn copy_directory(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -1,0 +1,182 @@
+//! The lists over the in-memory store.
+
+use std::sync::Arc;
+
+use super::reader::ListReader;
+use super::*;
+use crate::domain::money::{Currency, Money};
+use crate::domain::time::Timestamp;
+use crate::persistence::journal::Journal;
+use crate::persistence::memory::MemoryStore;
+use crate::projections::query::{LowStockQuery, OrderQuery, Page, PageLimit};
+
+struct Rig {
+    store: Arc<dyn Store>,
+    writer: ListWriter,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let writer = ListWriter::open(store.clone()).await.unwrap();
+        Self { store, writer }
+    }
+
+    fn reader(&self) -> ListReader {
+        ListReader::new(Journal::new(self.store.clone()), self.writer.recent(), vec![GroupId(1)])
+    }
+
+    async fn stock(&mut self, name: &str, sequence: u64, available: u64) -> u64 {
+        let news = StockNews { sequence: Sequence(sequence), available: Some(available), listing: None };
+        self.writer.note_stock(GroupId(1), &sku(name), news).await.unwrap()
+    }
+
+    async fn low(&mut self, low: u64) -> Vec<(String, u64)> {
+        self.writer.flush().await.unwrap();
+        let page = Page { limit: PageLimit::new(2).unwrap(), cursor: None };
+        let (mut query, mut all) = (LowStockQuery { low, page }, Vec::new());
+        loop {
+            let page = self.reader().low_stock(&query).await.unwrap();
+            all.extend(page.items.into_iter().map(|item| (item.sku.to_string(), item.available)));
+            match page.next_cursor {
+                Some(cursor) => query.page.cursor = Some(cursor),
+                None => return all,
+            }
+        }
+    }
+
+    async fn orders(&mut self, query: OrderQuery) -> Vec<u8> {
+        self.writer.flush().await.unwrap();
+        let mut query = OrderQuery { page: Page { limit: PageLimit::new(2).unwrap(), cursor: None }, ..query };
+        let mut all = Vec::new();
+        loop {
+            let page = self.reader().orders(&query).await.unwrap();
+            all.extend(page.items.into_iter().map(|item| item.id.0[0]));
+            match page.next_cursor {
+                Some(cursor) => query.page.cursor = Some(cursor),
+                None => return all,
+            }
+        }
+    }
+}
+
+fn sku(name: &str) -> Sku {
+    name.parse().unwrap()
+}
+
+fn order(number: u8, placed_at: u64, state: OrderState) -> OrderItem {
+    OrderItem {
+        id: OrderId([number; 16]),
+        number: format!("{number}"),
+        state,
+        total: Money { amount: 100, currency: Currency::USD },
+        units: 1,
+        created_at: Timestamp(placed_at),
+        updated_at: Timestamp(placed_at),
+    }
+}
+
+#[tokio::test]
+async fn low_stock_comes_fewest_first_and_leaves_the_list_when_restocked() {
+    let mut rig = Rig::new().await;
+    for (name, available) in [("A", 3), ("B", 0), ("C", 9), ("D", 3), ("E", 100)] {
+        rig.stock(name, 1, available).await;
+    }
+    let named = |rows: &[(&str, u64)]| rows.iter().map(|(sku, n)| ((*sku).to_owned(), *n)).collect::<Vec<_>>();
+    assert_eq!(rig.low(9).await, named(&[("B", 0), ("A", 3), ("D", 3), ("C", 9)]));
+    rig.stock("A", 2, 50_000).await;
+    rig.stock("E", 2, 1).await;
+    assert_eq!(rig.low(9).await, named(&[("B", 0), ("E", 1), ("D", 3), ("C", 9)]));
+}
+
+#[tokio::test]
+async fn news_older_than_what_is_known_changes_nothing() {
+    let mut rig = Rig::new().await;
+    rig.stock("A", 5, 7).await;
+    rig.writer.flush().await.unwrap();
+    assert_eq!(rig.stock("A", 4, 1).await, 7);
+    assert_eq!(rig.stock("A", 5, 1).await, 7);
+    assert!(!rig.writer.is_dirty());
+    assert_eq!(rig.stock("A", 6, 1).await, 1);
+}
+
+#[tokio::test]
+async fn orders_come_newest_first_by_state_and_since() {
+    let mut rig = Rig::new().await;
+    for (number, placed_at, state) in
+        [(1, 10, OrderState::Confirmed), (2, 30, OrderState::Failed), (3, 20, OrderState::Confirmed)]
+    {
+        rig.writer.note_order(order(number, placed_at, state));
+    }
+    assert_eq!(rig.orders(OrderQuery::default()).await, [2, 3, 1]);
+    let confirmed = OrderQuery { state: Some(OrderState::Confirmed), ..OrderQuery::default() };
+    assert_eq!(rig.orders(confirmed.clone()).await, [3, 1]);
+    assert_eq!(rig.orders(OrderQuery { since: Some(Timestamp(20)), ..confirmed }).await, [3]);
+    assert_eq!(rig.orders(OrderQuery { since: Some(Timestamp(20)), ..OrderQuery::default() }).await, [2, 3]);
+}
+
+#[tokio::test]
+async fn an_order_is_only_in_the_state_it_is_in_now() {
+    let mut rig = Rig::new().await;
+    for state in [OrderState::Placed, OrderState::Confirmed, OrderState::Refunded] {
+        rig.writer.note_order(order(1, 10, state));
+        assert_eq!(rig.orders(OrderQuery::default()).await, [1], "{state:?}");
+        for other in OrderState::ALL {
+            let listed = rig.orders(OrderQuery { state: Some(other), ..OrderQuery::default() }).await;
+            assert_eq!(listed.len(), usize::from(other == state), "{other:?} while {state:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_orders_placed_in_the_same_moment_lose_none() {
+    let mut rig = Rig::new().await;
+    for number in 1..=7 {
+        let state = if number % 2 == 0 { OrderState::Placed } else { OrderState::Failed };
+        rig.writer.note_order(order(number, 10, state));
+    }
+    assert_eq!(rig.orders(OrderQuery::default()).await, [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[tokio::test]
+async fn rows_and_cursors_are_written_together_and_survive_reopening() {
+    let mut rig = Rig::new().await;
+    rig.stock("A", 1, 5).await;
+    rig.writer.advance(GroupId(1), 40);
+    rig.writer.flush().await.unwrap();
+    rig.stock("A", 2, 4).await;
+    rig.writer.advance(GroupId(1), 41);
+    let reopened = ListWriter::open(rig.store.clone()).await.unwrap();
+    assert_eq!(reopened.cursors(), &[(GroupId(1), 40)].into());
+    assert_eq!(reopened.available(&sku("A")).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn rows_of_another_layout_are_dropped_with_their_cursors() {
+    let mut rig = Rig::new().await;
+    rig.stock("A", 1, 5).await;
+    rig.writer.advance(GroupId(1), 40);
+    rig.writer.flush().await.unwrap();
+    let mut batch = WriteBatch::default();
+    batch.put(rows::layout(), rows::seal(&(rows::VERSION + 1)));
+    rig.store.write(batch).await.unwrap();
+    let reopened = ListWriter::open(rig.store.clone()).await.unwrap();
+    assert!(reopened.cursors().is_empty());
+    assert_eq!(reopened.available(&sku("A")).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_reader_never_puts_an_old_number_over_a_newer_one() {
+    let mut rig = Rig::new().await;
+    rig.stock("A", 1, 5).await;
+    rig.writer.flush().await.unwrap();
+    let recent = rig.writer.recent();
+    recent.clear();
+    let epoch = recent.get(&sku("A")).unwrap_err();
+    rig.stock("A", 2, 4).await;
+    recent.offer(&sku("A"), 5, epoch);
+    assert_eq!(recent.get(&sku("A")), Ok(4));
+    recent.clear();
+    recent.offer(&sku("A"), 5, epoch);
+    assert!(recent.get(&sku("A")).is_err());
+}
