@@ -90,7 +90,8 @@ fn cup(colours: &Colours, dice: &mut Dice) -> String {
 fn jar(colours: &Colours, dice: &mut Dice) -> String {
     let shape = "M138 150H262Q284 158 284 184V312Q284 336 260 336H140Q116 336 116 312V184Q116 158 138 150z";
     format!(
-        r#"{}<rect x="132" y="118" width="136" height="36" rx="9" fill="{}"/><rect x="132" y="142" width="136" height="12"
+        r#"{}<rect x="132" y="118" width="136" height="36" rx="9" fill="{}"/>
+<rect x="132" y="142" width="136" height="12"
  fill="{}"/>"#,
         dressed(shape, colours, dice),
         colours.accent,
@@ -152,8 +153,10 @@ fn book(colours: &Colours, dice: &mut Dice) -> String {
     let lean = dice.roll(13);
     let shape = "M122 92H262Q272 92 272 102V336H122z";
     format!(
-        r#"<g transform="rotate({lean} 200 336)"><rect x="132" y="102" width="154" height="234" rx="5" fill="{}"/>{}<rect
- x="122" y="92" width="20" height="244" fill="{}"/><rect x="166" y="126" width="82" height="42" rx="4" fill="{}"/></g>"#,
+        r#"<g transform="rotate({lean} 200 336)"><rect x="132" y="102" width="154" height="234" rx="5"
+ fill="{}"/>{}<rect
+ x="122" y="92" width="20" height="244" fill="{}"/><rect x="166" y="126" width="82" height="42" rx="4" fill="{}"/>
+</g>"#,
         colours.glow,
         dressed(shape, colours, dice),
         colours.body_dark,
@@ -191,8 +194,10 @@ fn candle(colours: &Colours, dice: &mut Dice) -> String {
 fn teapot(colours: &Colours, dice: &mut Dice) -> String {
     let shape = "M122 226Q122 162 200 162T278 226V270Q278 336 226 336H174Q122 336 122 270z";
     format!(
-        r#"<path d="M270 262Q316 256 330 196L346 200Q336 300 266 306z" fill="{dark}"/><path d="M130 210Q66 196 70 250T138 300"
- fill="none" stroke="{dark}" stroke-width="16"/>{}<path d="M150 166Q154 138 200 138T250 166z" fill="{}"/><circle cx="200"
+        r#"<path d="M270 262Q316 256 330 196L346 200Q336 300 266 306z" fill="{dark}"/>
+<path d="M130 210Q66 196 70 250T138 300"
+ fill="none" stroke="{dark}" stroke-width="16"/>{}<path d="M150 166Q154 138 200 138T250 166z" fill="{}"/>
+<circle cx="200"
  cy="130" r="13" fill="{dark}"/>"#,
         dressed(shape, colours, dice),
         colours.body_light,
@@ -203,7 +208,8 @@ fn teapot(colours: &Colours, dice: &mut Dice) -> String {
 fn knife(colours: &Colours, dice: &mut Dice) -> String {
     let lean = dice.roll(16);
     format!(
-        r#"<g transform="rotate({} 200 240)"><rect x="62" y="252" width="276" height="84" rx="10" fill="{}"/><rect x="62"
+        r#"<g transform="rotate({} 200 240)"><rect x="62" y="252" width="276" height="84" rx="10" fill="{}"/>
+<rect x="62"
  y="252" width="276" height="16" rx="8" fill="{}"/><path d="M86 196H252V240Q150 244 86 196z" fill="{}"/><path
  d="M86 196H252V208Q150 212 86 196z" fill="{}" opacity=".6"/><rect x="250" y="194" width="86" height="30" rx="9"
  fill="{}"/><circle cx="272" cy="209" r="4" fill="{}"/><circle cx="312" cy="209" r="4" fill="{}"/></g>"#,
