@@ -4,6 +4,7 @@ pub mod cart;
 pub mod cluster;
 pub mod entity;
 pub mod ids;
+pub mod invariants;
 pub mod money;
 pub mod order;
 pub mod payment;
@@ -14,4 +15,6 @@ pub mod quantity;
 pub mod registry;
 pub mod rejection;
 pub mod stock;
+#[cfg(test)]
+pub mod testkit;
 pub mod time;

@@ -25,6 +25,7 @@ pub mod reference;
 pub mod route;
 pub mod sealing;
 pub mod serve;
+pub mod shop;
 pub mod state;
 pub mod wire;
 
@@ -50,7 +51,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// Everything on the public listener.
 pub fn public_router(state: &AppState) -> Router {
-    let router = route::router(public_routes(), state);
+    let routes = public_routes().into_iter().chain(shop::routes()).collect();
+    let router = route::router(routes, state);
     match cors(&state.options().cors_origins) {
         Some(layer) => router.layer(layer),
         None => router,

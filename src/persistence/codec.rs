@@ -9,7 +9,9 @@
 //! - `entry`: one log entry, a list of batches
 //! - `snapshot`: an entity at a sequence
 //! - `rows`: the small rows of the store
+//! - `checkpoint`: the frames of a checkpoint file
 
+mod checkpoint;
 mod entry;
 mod records;
 mod rows;
@@ -20,6 +22,10 @@ mod tests;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use checkpoint::{
+    CheckpointEnd, CheckpointHead, decode_checkpoint_end, decode_checkpoint_head, decode_checkpoint_rows,
+    encode_checkpoint_end, encode_checkpoint_head, encode_checkpoint_rows,
+};
 pub use entry::{decode_entry, encode_entry};
 pub use records::{RecordsHead, decode_records, encode_records, peek_records};
 pub use rows::{

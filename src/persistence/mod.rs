@@ -2,10 +2,14 @@
 //! Knows the domain's types as values to encode; knows nothing of actors, shards' leadership or HTTP.
 
 pub mod applier;
+pub mod checkpoint;
+#[cfg(test)]
+mod checkpoint_tests;
 pub mod codec;
 pub mod conformance;
 pub mod datadir;
 pub mod envelope;
+pub mod files;
 pub mod journal;
 pub mod keys;
 pub mod log;
@@ -18,3 +22,4 @@ pub mod sled_store;
 pub mod store;
 #[cfg(test)]
 mod testkit;
+pub mod turns;

@@ -1,3 +1,5 @@
+//! What the courier asks, in which order, and what it reports, against a scripted provider.
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;

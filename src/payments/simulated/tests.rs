@@ -1,3 +1,5 @@
+//! Every token does what the contract says of it, in memory and after a restart.
+
 use super::*;
 use crate::domain::ids::OrderId;
 use crate::domain::money::{Currency, Money};

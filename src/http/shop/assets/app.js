@@ -1,0 +1,80 @@
+// The page: which view an address means, the header, what to do when something unexpected happens.
+
+import * as cart from "./cart.js";
+import * as catalogue from "./catalogue.js";
+import * as checkout from "./checkout.js";
+import * as order from "./order.js";
+import * as product from "./product.js";
+import { byId, say } from "./dom.js";
+import { sorry } from "./words.js";
+
+const THEME = "stockroom.theme";
+const main = byId("main");
+let leave = () => {};
+let visit = 0;
+
+// Addresses: #/?filters · #/product/ID · #/cart · #/order/ID
+async function route() {
+  const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
+  const [, view = "", id = ""] = path.split("/");
+  const mine = ++visit;
+  leave();
+  leave = () => {};
+  const shown = await open(view, decodeURIComponent(id), new URLSearchParams(query));
+  if (mine === visit) leave = shown ?? leave;
+  else shown?.();
+}
+
+function open(view, id, parameters) {
+  if (view !== "") scrollTo({ top: 0 });
+  if (view === "product") return product.show(main, id);
+  if (view === "cart") return checkout.show(main);
+  if (view === "order") return order.show(main, id);
+  return catalogue.show(main, parameters);
+}
+
+function search(event) {
+  event.preventDefault();
+  const text = byId("query").value.trim();
+  location.hash = text ? `#/?${new URLSearchParams({ q: text })}` : "#/";
+}
+
+function showTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+}
+
+function switchTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const now = document.documentElement.dataset.theme ?? (dark ? "dark" : "light");
+  const next = now === "dark" ? "light" : "dark";
+  localStorage.setItem(THEME, next);
+  showTheme(next);
+}
+
+function showCount() {
+  const units = cart.units();
+  byId("cart-count").textContent = units > 99 ? "99+" : String(units);
+  byId("cart-count").hidden = units === 0;
+  byId("cart-link").setAttribute("aria-label", units === 1 ? "Cart, 1 item" : `Cart, ${units} items`);
+}
+
+// A checkout whose answer this browser never saw, because of a reload or a lost connection: ask for it again.
+async function finishCheckout() {
+  if (!cart.unansweredCheckout()) return;
+  say("Finishing your checkout…");
+  try {
+    const placed = await cart.finishCheckout();
+    location.hash = `#/order/${placed.id}`;
+  } catch (problem) {
+    say(sorry(problem));
+  }
+}
+
+showTheme(localStorage.getItem(THEME));
+byId("search").addEventListener("submit", search);
+byId("theme").addEventListener("click", switchTheme);
+addEventListener("hashchange", route);
+cart.watch(showCount);
+cart.load().catch(() => {});
+finishCheckout();
+route();
