@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::courier::NodeCourier;
 use super::hashing::ShardCount;
 use super::raft::group::{Group, GroupError, GroupParts, Leadership, RaftTiming};
-use super::raft::{Checkpoints, Member, MemberId};
+use super::raft::{Member, MemberId};
 use super::router::Router;
 use super::setup::{self, SetupError};
 use crate::actors::entity::Surroundings;
@@ -27,6 +27,7 @@ use crate::clock::{Clock, NodeClock};
 use crate::domain::cluster::Genesis;
 use crate::domain::time::Timestamp;
 use crate::payments::courier::PaymentCourier;
+use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::journal::{Journal, JournalError};
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::store::Store;
@@ -47,7 +48,7 @@ pub struct Seams {
     /// What actors recover from.
     pub store: Arc<dyn Store>,
     /// Checkpoints of groups.
-    pub checkpoints: Arc<dyn Checkpoints>,
+    pub checkpoints: CheckpointKeeper,
     /// Payment providers.
     pub payments: PaymentCourier,
 }
@@ -212,7 +213,7 @@ impl Node {
     }
 
     async fn start_group(&mut self, group: GroupId) -> Result<(), StartError> {
-        let feed = self.feed.clone();
+        let (applied, installed) = (self.feed.clone(), self.feed.clone());
         let parts = GroupParts {
             group,
             member: self.options.member,
@@ -220,7 +221,8 @@ impl Node {
             log: self.seams.log.clone(),
             store: self.seams.store.clone(),
             checkpoints: self.seams.checkpoints.clone(),
-            on_applied: Arc::new(move |group, index| feed.applied(group, index)),
+            on_applied: Arc::new(move |group, index| applied.applied(group, index)),
+            on_installed: Arc::new(move |group, index| installed.installed(group, index)),
             seed: self.seams.rng.next_u64(),
         };
         let started = Group::start(parts).await?;

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cluster::hashing::ShardCount;
-use crate::cluster::raft::{CheckpointData, Checkpoints};
 use crate::config::Config;
+use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::datadir::{DataDir, DataDirError};
+use crate::persistence::files::DiskFiles;
 use crate::persistence::journal::Journal;
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::raft_engine_log::{LogOptions, RaftEngineLog};
 use crate::persistence::sled_store::SledStore;
 use crate::persistence::store::Store;
+use crate::persistence::turns::Turns;
 use crate::rng::Rng;
 
 /// Everything on disk. Clones share it; the directory is unlocked when the last one goes.
@@ -25,7 +27,7 @@ pub struct Disk {
     /// What actors recover from.
     pub store: Arc<dyn Store>,
     /// Checkpoints of groups.
-    pub checkpoints: Arc<dyn Checkpoints>,
+    pub checkpoints: CheckpointKeeper,
 }
 
 impl Disk {
@@ -40,7 +42,9 @@ impl Disk {
             applied: applied(&store).await?,
         };
         let log: Arc<dyn Log> = Arc::new(RaftEngineLog::open(&options)?);
-        Ok(Self { directory, log, store, checkpoints: Arc::new(LogKeepsEverything) })
+        let files = Arc::new(DiskFiles::open(&directory.checkpoints())?);
+        let checkpoints = CheckpointKeeper::new(files, store.clone(), Turns::new());
+        Ok(Self { directory, log, store, checkpoints })
     }
 
     /// Bytes free on its file system; zero when it cannot be asked.
@@ -94,22 +98,4 @@ async fn applied(store: &Arc<dyn Store>) -> Result<BTreeMap<GroupId, u64>, Failu
 
 fn refused(error: DataDirError) -> Failure {
     Failure::new(Exit::DataDirectory, error)
-}
-
-/// The log alone is the truth: nothing is checkpointed and nothing is purged.
-struct LogKeepsEverything;
-
-#[async_trait::async_trait]
-impl Checkpoints for LogKeepsEverything {
-    async fn newest(&self, _group: GroupId) -> std::io::Result<Option<(Vec<u8>, CheckpointData)>> {
-        Ok(None)
-    }
-
-    async fn make(&self, _group: GroupId) -> std::io::Result<(Vec<u8>, CheckpointData)> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-
-    async fn install(&self, _group: GroupId, _raft: &[u8], _data: CheckpointData) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
 }

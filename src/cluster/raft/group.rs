@@ -20,9 +20,10 @@ use tokio::sync::{mpsc, watch};
 use super::log_adapter::LogAdapter;
 use super::network::Network;
 use super::proposer::{self, Proposal, Propose};
-use super::state_machine::{Checkpoints, OnApplied, StateMachine};
+use super::state_machine::{OnApplied, StateMachine};
 use super::types::{Member, MemberId, OnComplete, ShardEntry, TypeConfig};
 use crate::actors::ports::{LeaseError, Replication, VerdictListener};
+use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::records::EntityBatch;
 use crate::persistence::store::Store;
@@ -57,9 +58,11 @@ pub struct GroupParts {
     /// Where rows go.
     pub store: Arc<dyn Store>,
     /// Who makes checkpoints.
-    pub checkpoints: Arc<dyn Checkpoints>,
+    pub checkpoints: CheckpointKeeper,
     /// Told after each applied entry.
     pub on_applied: OnApplied,
+    /// Told after a checkpoint replaced the group's rows.
+    pub on_installed: OnApplied,
     /// Seeds openraft's randomness (election timeouts).
     pub seed: u64,
 }
@@ -102,11 +105,11 @@ pub enum Leadership {
 impl Group {
     /// Opens the group's storage and starts it.
     pub async fn start(parts: GroupParts) -> Result<Self, GroupError> {
-        let GroupParts { group, member, timing, log, store, checkpoints, on_applied, seed } = parts;
+        let GroupParts { group, member, timing, log, store, checkpoints, on_applied, on_installed, seed } = parts;
         let failed = |message: String| GroupError::Start { group, message };
         let config = config(&timing).map_err(|error| failed(error.to_string()))?;
         let adapter = LogAdapter::new(group, log);
-        let machine = StateMachine::open(group, store, checkpoints, on_applied)
+        let machine = StateMachine::open(group, store, checkpoints, on_applied, on_installed)
             .await
             .map_err(|error| failed(error.to_string()))?;
         let start = Raft::new(member, Arc::new(config), Network, adapter, machine);

@@ -12,5 +12,4 @@ mod proposer;
 mod state_machine;
 mod types;
 
-pub use state_machine::{CheckpointData, Checkpoints};
 pub use types::{Member, MemberId};

@@ -14,6 +14,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use super::bytes;
 use super::types::{LogId, StoredMembership, TypeConfig, Verdicts};
 use crate::persistence::applier::Applier;
+use crate::persistence::checkpoint::{Checkpoint, CheckpointKeeper};
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
 use crate::persistence::store::Store;
@@ -21,10 +22,16 @@ use crate::persistence::store::Store;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, CheckpointData>;
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 
-/// A whole checkpoint, in the byte form a new replica is sent.
-pub type CheckpointData = Vec<u8>;
+/// A kept checkpoint and who keeps it: what openraft calls snapshot data. Its bytes are read when they are sent.
+#[derive(Clone)]
+pub struct CheckpointData {
+    /// Who keeps it; another node's when it is on its way.
+    pub keeper: CheckpointKeeper,
+    /// Which one.
+    pub checkpoint: Checkpoint,
+}
 
-/// Told after every applied entry.
+/// Told the index of every applied entry, or of an installed checkpoint.
 pub type OnApplied = Arc<dyn Fn(GroupId, u64) + Send + Sync>;
 
 /// One group's state machine.
@@ -35,18 +42,8 @@ pub struct StateMachine {
     last: Option<LogId>,
     membership: StoredMembership,
     on_applied: OnApplied,
-    checkpoints: Arc<dyn Checkpoints>,
-}
-
-/// Makes, keeps and installs checkpoints of groups (P26).
-#[async_trait::async_trait]
-pub trait Checkpoints: Send + Sync + 'static {
-    /// The newest kept checkpoint of a group: what Raft stored with it, and its bytes.
-    async fn newest(&self, group: GroupId) -> io::Result<Option<(Vec<u8>, CheckpointData)>>;
-    /// Makes a new one, labelled with what was applied before it started.
-    async fn make(&self, group: GroupId) -> io::Result<(Vec<u8>, CheckpointData)>;
-    /// Replaces a group's rows by a checkpoint's.
-    async fn install(&self, group: GroupId, raft: &[u8], data: CheckpointData) -> io::Result<()>;
+    on_installed: OnApplied,
+    checkpoints: CheckpointKeeper,
 }
 
 impl StateMachine {
@@ -54,12 +51,13 @@ impl StateMachine {
     pub async fn open(
         group: GroupId,
         store: Arc<dyn Store>,
-        checkpoints: Arc<dyn Checkpoints>,
+        checkpoints: CheckpointKeeper,
         on_applied: OnApplied,
+        on_installed: OnApplied,
     ) -> io::Result<Self> {
         let (last, membership) = Self::stored_position(group, &store).await?;
         let applier = Applier::open(store.clone(), group).await.map_err(io::Error::other)?;
-        Ok(Self { group, store, applier, last, membership, on_applied, checkpoints })
+        Ok(Self { group, store, applier, last, membership, on_applied, on_installed, checkpoints })
     }
 
     async fn stored_position(group: GroupId, store: &Arc<dyn Store>) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -112,37 +110,44 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: CheckpointData) -> Result<(), io::Error> {
-        let raft = bytes::encode_applied(meta.last_log_id, &meta.last_membership);
-        self.checkpoints.install(self.group, &raft, snapshot).await?;
+        let CheckpointData { keeper, checkpoint } = snapshot;
+        let length = usize::try_from(checkpoint.bytes).map_err(io::Error::other)?;
+        let data = keeper.read(&checkpoint, 0, length).await.map_err(io::Error::other)?;
+        let received = self.checkpoints.receive(self.group, checkpoint.index, data.to_vec()).await;
+        self.checkpoints.restore(&received.map_err(io::Error::other)?).await.map_err(io::Error::other)?;
         self.applier = Applier::open(self.store.clone(), self.group).await.map_err(io::Error::other)?;
         (self.last, self.membership) = (meta.last_log_id, meta.last_membership.clone());
-        if let Some(last) = self.last {
-            (self.on_applied)(self.group, last.index);
-        }
+        (self.on_installed)(self.group, checkpoint.index);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        self.checkpoints.newest(self.group).await?.map(|(raft, data)| into_snapshot(&raft, data)).transpose()
+        let newest = self.checkpoints.newest_good(self.group).await.map_err(io::Error::other)?;
+        match newest {
+            Some(checkpoint) => into_snapshot(self.checkpoints.clone(), checkpoint).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 
 /// Makes one checkpoint of one group.
 pub struct CheckpointBuilder {
     group: GroupId,
-    checkpoints: Arc<dyn Checkpoints>,
+    checkpoints: CheckpointKeeper,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for CheckpointBuilder {
     type SnapshotData = CheckpointData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let (raft, data) = self.checkpoints.make(self.group).await?;
-        into_snapshot(&raft, data)
+        let checkpoint = self.checkpoints.make(self.group).await.map_err(io::Error::other)?;
+        into_snapshot(self.checkpoints.clone(), checkpoint).await
     }
 }
 
-fn into_snapshot(raft: &[u8], snapshot: CheckpointData) -> io::Result<Snapshot> {
-    let (last_log_id, last_membership) = bytes::decode_applied(raft).map_err(io::Error::other)?;
-    Ok(Snapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot })
+async fn into_snapshot(keeper: CheckpointKeeper, checkpoint: Checkpoint) -> io::Result<Snapshot> {
+    let applied = keeper.verify(&checkpoint).await.map_err(io::Error::other)?;
+    let (last_log_id, last_membership) = bytes::decode_applied(&applied.raft).map_err(io::Error::other)?;
+    let meta = SnapshotMeta { last_log_id, last_membership };
+    Ok(Snapshot { meta, snapshot: CheckpointData { keeper, checkpoint } })
 }
