@@ -29,6 +29,8 @@ pub struct LogAdapter {
     group: GroupId,
     log: Arc<dyn Log>,
     tail: Arc<Mutex<BTreeMap<u64, Entry>>>,
+    /// Whether it is known that the log has entries, or starts where the next append will.
+    started: bool,
     /// Newest committed id not yet written down.
     committed_unsaved: Option<LogId>,
 }
@@ -36,7 +38,7 @@ pub struct LogAdapter {
 impl LogAdapter {
     /// The adapter of `group` on the node's log.
     pub fn new(group: GroupId, log: Arc<dyn Log>) -> Self {
-        Self { group, log, tail: Arc::default(), committed_unsaved: None }
+        Self { group, log, tail: Arc::default(), started: false, committed_unsaved: None }
     }
 
     async fn put_durably(&self, value: LogValue, bytes: Vec<u8>) -> io::Result<()> {
@@ -74,6 +76,18 @@ impl LogAdapter {
             }
         }
         Ok(entries)
+    }
+
+    /// An empty log may begin anywhere: a new replica's begins behind the checkpoint it was sent.
+    async fn start_at(&mut self, first: u64) -> io::Result<()> {
+        if !self.started {
+            let range = self.log.range(self.group).await.map_err(into_io)?;
+            if range.first == range.next && first > range.next {
+                self.log.purge(self.group, first).await.map_err(into_io)?;
+            }
+            self.started = true;
+        }
+        Ok(())
     }
 
     fn remember(&self, entry: Entry) {
@@ -167,11 +181,15 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
             stored.push(bytes::encode_entry(&entry));
             self.remember(entry);
         }
+        if let Some(first) = stored.first() {
+            self.start_at(first.index).await?;
+        }
         self.log.append(self.group, stored, Box::new(move |result| callback.io_completed(result.map_err(into_io))));
         Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        self.started = false;
         let from = last_log_id.map_or(0, |last| last.index + 1);
         self.tail.lock().expect("no holder of the tail panics").split_off(&from);
         self.log.truncate(self.group, from).await.map_err(into_io)
@@ -184,6 +202,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
             let mut tail = self.tail.lock().expect("no holder of the tail panics");
             *tail = tail.split_off(&before);
         }
+        self.started = false;
         self.log.purge(self.group, before).await.map_err(into_io)
     }
 }

@@ -10,6 +10,8 @@ mod log_adapter;
 mod network;
 mod proposer;
 mod state_machine;
+#[cfg(test)]
+mod storage_suite;
 mod types;
 
 pub use types::{Member, MemberId};

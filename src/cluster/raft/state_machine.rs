@@ -14,7 +14,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use super::bytes;
 use super::types::{LogId, StoredMembership, TypeConfig, Verdicts};
 use crate::persistence::applier::Applier;
-use crate::persistence::checkpoint::{Checkpoint, CheckpointKeeper};
+use crate::persistence::checkpoint::{Checkpoint, CheckpointError, CheckpointKeeper};
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
 use crate::persistence::store::Store;
@@ -27,8 +27,8 @@ type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 pub struct CheckpointData {
     /// Who keeps it; another node's when it is on its way.
     pub keeper: CheckpointKeeper,
-    /// Which one.
-    pub checkpoint: Checkpoint,
+    /// Which one; `None` for a group that has applied nothing yet.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// Told the index of every applied entry, or of an installed checkpoint.
@@ -110,7 +110,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: CheckpointData) -> Result<(), io::Error> {
-        let CheckpointData { keeper, checkpoint } = snapshot;
+        let CheckpointData { keeper, checkpoint: Some(checkpoint) } = snapshot else { return Ok(()) };
         let length = usize::try_from(checkpoint.bytes).map_err(io::Error::other)?;
         let data = keeper.read(&checkpoint, 0, length).await.map_err(io::Error::other)?;
         let received = self.checkpoints.receive(self.group, checkpoint.index, data.to_vec()).await;
@@ -140,8 +140,15 @@ impl RaftSnapshotBuilder<TypeConfig> for CheckpointBuilder {
     type SnapshotData = CheckpointData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let checkpoint = self.checkpoints.make(self.group).await.map_err(io::Error::other)?;
-        into_snapshot(self.checkpoints.clone(), checkpoint).await
+        let keeper = self.checkpoints.clone();
+        match keeper.make(self.group).await {
+            Ok(checkpoint) => into_snapshot(keeper, checkpoint).await,
+            Err(CheckpointError::Empty { .. }) => {
+                let meta = SnapshotMeta { last_log_id: None, last_membership: StoredMembership::default() };
+                Ok(Snapshot { meta, snapshot: CheckpointData { keeper, checkpoint: None } })
+            }
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 }
 
@@ -149,5 +156,5 @@ async fn into_snapshot(keeper: CheckpointKeeper, checkpoint: Checkpoint) -> io::
     let applied = keeper.verify(&checkpoint).await.map_err(io::Error::other)?;
     let (last_log_id, last_membership) = bytes::decode_applied(&applied.raft).map_err(io::Error::other)?;
     let meta = SnapshotMeta { last_log_id, last_membership };
-    Ok(Snapshot { meta, snapshot: CheckpointData { keeper, checkpoint } })
+    Ok(Snapshot { meta, snapshot: CheckpointData { keeper, checkpoint: Some(checkpoint) } })
 }
