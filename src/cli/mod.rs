@@ -5,8 +5,10 @@
 //! or decides exit codes.
 
 mod assembly;
+mod bench;
 mod completions;
 mod config;
+mod demo;
 mod exit;
 mod output;
 mod serve;
@@ -49,6 +51,8 @@ struct Shared {
 enum Command {
     /// Run a node
     Serve(serve::ServeArguments),
+    /// Measure a running node
+    Bench(bench::BenchArguments),
     /// Print the configuration in force, or the defaults
     Config(config::ConfigArguments),
     /// Print a completion script for a shell
@@ -71,6 +75,11 @@ impl Context {
             environment: self.environment.clone(),
             flags: all.filter_map(|(key, value)| Some((key, value?))).collect(),
         }
+    }
+
+    /// Whether stdout is for a machine.
+    fn json(&self) -> bool {
+        self.shared.json
     }
 
     /// The configuration in force.
@@ -103,6 +112,7 @@ pub fn run(
     let context = Context { shared: cli.shared, environment };
     let done = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments, &context),
+        Command::Bench(arguments) => bench::run(&arguments, &context),
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Completions(arguments) => completions::run(&arguments),
     };
