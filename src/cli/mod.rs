@@ -6,10 +6,12 @@
 
 mod assembly;
 mod bench;
+mod catalog;
 mod completions;
 mod config;
-mod demo;
+pub mod demo;
 mod exit;
+mod openapi;
 mod output;
 mod serve;
 
@@ -53,8 +55,13 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Measure a running node
     Bench(bench::BenchArguments),
+    /// Move the catalogue in and out as files
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Print the configuration in force, or the defaults
     Config(config::ConfigArguments),
+    /// Print the OpenAPI document of both listeners
+    Openapi,
     /// Print a completion script for a shell
     Completions(completions::CompletionsArguments),
 }
@@ -113,6 +120,8 @@ pub fn run(
     let done = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments, &context),
         Command::Bench(arguments) => bench::run(&arguments, &context),
+        Command::Catalog(command) => catalog::run(&command),
+        Command::Openapi => openapi::run(),
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Completions(arguments) => completions::run(&arguments),
     };

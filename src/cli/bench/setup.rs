@@ -71,7 +71,8 @@ impl Stocker {
         let variants: Vec<_> = numbers
             .map(|number| {
                 let prices = json!({"USD": 1_000, "EUR": 930});
-                json!({"sku": sku_name(number), "title": format!("Number {number}"), "attributes": {}, "prices": prices})
+                let title = format!("Number {number}");
+                json!({"sku": sku_name(number), "title": title, "attributes": {}, "prices": prices})
             })
             .collect();
         let body = json!({

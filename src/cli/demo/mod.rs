@@ -34,7 +34,7 @@ const PRODUCTS_AT_ONCE: usize = 32;
 
 /// What loading did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loaded {
+pub enum Loaded {
     /// Everything was there.
     Already,
     /// This many products were put in.
@@ -42,24 +42,32 @@ pub(super) enum Loaded {
 }
 
 /// Fills the shop, unless it is filled.
-pub(super) async fn load(ask: &dyn Ask) -> Result<Loaded, AskError> {
+pub async fn load(ask: &dyn Ask) -> Result<Loaded, AskError> {
     let products = shop::catalogue();
     let Some((last, others)) = products.split_last() else { return Ok(Loaded::Already) };
     if is_loaded(ask, last).await? {
         return Ok(Loaded::Already);
     }
-    stream::iter(others).map(|product| load_product(ask, product)).buffer_unordered(PRODUCTS_AT_ONCE).try_collect::<()>().await?;
+    stream::iter(others)
+        .map(|product| load_product(ask, product))
+        .buffer_unordered(PRODUCTS_AT_ONCE)
+        .try_collect::<()>()
+        .await?;
     load_product(ask, last).await?;
     Ok(Loaded::Products(products.len()))
 }
 
 /// One line of NDJSON per product, in the form `catalog import` reads.
-pub(super) fn export() -> impl Iterator<Item = Value> {
+pub fn export() -> impl Iterator<Item = Value> {
     shop::catalogue().into_iter().map(|product| {
-        let variants: Vec<_> = product.variants.iter().map(|variant| {
-            let prices = json!({"USD": variant.usd, "EUR": variant.eur});
-            json!({"sku": variant.sku, "title": variant.title, "attributes": variant.attributes, "prices": prices})
-        }).collect();
+        let variants: Vec<_> = product
+            .variants
+            .iter()
+            .map(|variant| {
+                let prices = json!({"USD": variant.usd, "EUR": variant.eur});
+                json!({"sku": variant.sku, "title": variant.title, "attributes": variant.attributes, "prices": prices})
+            })
+            .collect();
         json!({
             "id": product.id, "title": product.title, "description": product.description,
             "categories": product.categories, "attributes": product.attributes, "media": product.media,
@@ -96,7 +104,7 @@ async fn load_product(ask: &dyn Ask, product: &DemoProduct) -> Result<(), AskErr
 async fn units_received(ask: &dyn Ask, sku: &Sku) -> Result<u64, AskError> {
     let show = AnyCommand::Stock(StockCommand::Show);
     match send(ask, EntityId::stock(sku), show, &format!("demo/show/{sku}")).await {
-        Ok(Answer { reply: AnyReply::Stock(StockReply::Shown(view)), .. }) => Ok(view.received),
+        Ok(Answer { reply: AnyReply::Stock(StockReply::Shown(view)), .. }) => Ok(view.numbers.received),
         Ok(_) => Ok(0),
         Err(AskError::Rejected(Rejection::NotFound { .. })) => Ok(0),
         Err(error) => Err(error),
@@ -137,4 +145,100 @@ fn sku(variant: &DemoVariant) -> Sku {
 /// Keys of a `BTreeMap` are in order already, so this is the canonical text.
 fn json_text(attributes: &std::collections::BTreeMap<String, String>) -> JsonText {
     JsonText(serde_json::to_string(attributes).expect("a map of texts is JSON").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::domain::product::ProductReply;
+    use crate::domain::stock::{StockNumbers, StockView};
+    use crate::domain::time::{Sequence, Timestamp};
+
+    /// Shelves that refuse every command after `left` of them.
+    #[derive(Default)]
+    struct Shelves {
+        received: Mutex<BTreeMap<EntityId, u64>>,
+        products: Mutex<BTreeSet<EntityId>>,
+        left: Mutex<Option<usize>>,
+    }
+
+    impl Shelves {
+        fn stock(&self, request: &Request, command: &StockCommand) -> Result<StockReply, AskError> {
+            let mut received = self.received.lock().unwrap();
+            let numbers = |units| StockNumbers { received: units, ..StockNumbers::default() };
+            match command {
+                StockCommand::Show => {
+                    let units = received.get(&request.entity).copied();
+                    let units = units.ok_or(Rejection::NotFound { entity: request.entity.clone() })?;
+                    let sku = request.entity.key.parse().unwrap();
+                    Ok(StockReply::Shown(Box::new(StockView { sku, listing: None, numbers: numbers(units), holds: 0 })))
+                }
+                StockCommand::Receive { quantity, .. } => {
+                    let units = received.entry(request.entity.clone()).or_default();
+                    *units += u64::from(quantity.get());
+                    Ok(StockReply::Counted(numbers(*units)))
+                }
+                other => panic!("loading has no use for {other:?}"),
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Ask for Shelves {
+        async fn ask(&self, request: Request) -> Result<Answer, AskError> {
+            if let Some(left) = self.left.lock().unwrap().as_mut() {
+                *left = left.checked_sub(1).ok_or(AskError::StorageFull)?;
+            }
+            let reply = match &request.command {
+                AnyCommand::Stock(command) => AnyReply::Stock(self.stock(&request, command)?),
+                AnyCommand::Product(ProductCommand::Put { .. }) => {
+                    let created = self.products.lock().unwrap().insert(request.entity.clone());
+                    AnyReply::Product(ProductReply::Put { version: 1, created, changed: created })
+                }
+                other => panic!("loading has no use for {other:?}"),
+            };
+            Ok(Answer { reply, sequence: Sequence(1), at: Timestamp::ZERO, replayed: false })
+        }
+    }
+
+    fn units_in_catalogue() -> u64 {
+        shop::catalogue().iter().flat_map(|product| &product.variants).map(|variant| u64::from(variant.units)).sum()
+    }
+
+    fn units_on(shelves: &Shelves) -> u64 {
+        shelves.received.lock().unwrap().values().sum()
+    }
+
+    #[tokio::test]
+    async fn loading_twice_fills_the_shelves_once() {
+        let shelves = Shelves::default();
+        assert_eq!(load(&shelves).await, Ok(Loaded::Products(shop::catalogue().len())));
+        assert_eq!(load(&shelves).await, Ok(Loaded::Already));
+        assert_eq!(units_on(&shelves), units_in_catalogue());
+    }
+
+    #[tokio::test]
+    async fn loading_that_was_cut_short_is_finished_by_the_next() {
+        let shelves = Shelves { left: Mutex::new(Some(700)), ..Shelves::default() };
+        assert_eq!(load(&shelves).await, Err(AskError::StorageFull));
+        assert!(units_on(&shelves) < units_in_catalogue());
+        *shelves.left.lock().unwrap() = None;
+        assert_eq!(load(&shelves).await, Ok(Loaded::Products(shop::catalogue().len())));
+        assert_eq!(units_on(&shelves), units_in_catalogue());
+        assert_eq!(shelves.products.lock().unwrap().len(), shop::catalogue().len());
+    }
+
+    #[test]
+    fn every_document_is_within_the_limits_of_a_product() {
+        for product in shop::catalogue() {
+            let document = document(&product);
+            assert!(document.variants.len() <= crate::domain::product::VARIANTS_MAX);
+            assert!(document.variants.iter().all(|variant| variant.prices.is_valid()));
+        }
+    }
 }
