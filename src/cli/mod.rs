@@ -10,10 +10,13 @@ mod catalog;
 mod completions;
 mod config;
 pub mod demo;
+mod endpoints;
 mod exit;
 mod openapi;
+mod ops_client;
 mod output;
 mod serve;
+mod status;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -53,6 +56,8 @@ struct Shared {
 enum Command {
     /// Run a node
     Serve(serve::ServeArguments),
+    /// Show how a running node is doing
+    Status(status::StatusArguments),
     /// Measure a running node
     Bench(bench::BenchArguments),
     /// Move the catalogue in and out as files
@@ -119,6 +124,7 @@ pub fn run(
     let context = Context { shared: cli.shared, environment };
     let done = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments, &context),
+        Command::Status(arguments) => status::run(&arguments, &context),
         Command::Bench(arguments) => bench::run(&arguments, &context),
         Command::Catalog(command) => catalog::run(&command),
         Command::Openapi => openapi::run(),
