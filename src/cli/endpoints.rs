@@ -1,4 +1,5 @@
-//! Where a running node listens: printed when it is ready, and kept in its data directory for commands that look for it.
+//! Where a running node listens: printed when it is ready, and kept in its data directory for commands that look for
+//! it.
 //!
 //! The file is there from readiness to an orderly stop. After a crash it is stale, and whoever connects notices.
 

@@ -1,4 +1,5 @@
-//! Puts a shop together: data directory, log, store, node, read side, payments, HTTP. The only place that knows them all.
+//! Puts a shop together: data directory, log, store, node, read side, payments, HTTP. The only place that knows them
+//! all.
 //!
 //! Order of start: disk → node (groups recover and lead) → projections → listeners. Order of stop: listeners (requests
 //! in flight are answered) → projections → node (actors end, groups stop, store and log are synced and closed). A
