@@ -85,7 +85,7 @@ pub const ROW_BYTES_MAX: usize = 1 << 20;
 /// Reads a catalogue file piece by piece. Memory: one row, or the rows of one product.
 pub enum CatalogueParser {
     #[doc(hidden)]
-    Csv(csv_rows::CsvParser),
+    Csv(Box<csv_rows::CsvParser>),
     #[doc(hidden)]
     NdJson(ndjson::NdJsonParser),
 }
@@ -94,7 +94,7 @@ impl CatalogueParser {
     /// A parser at the beginning of a file.
     pub fn new(format: CatalogueFormat) -> Self {
         match format {
-            CatalogueFormat::Csv => Self::Csv(csv_rows::CsvParser::new()),
+            CatalogueFormat::Csv => Self::Csv(Box::new(csv_rows::CsvParser::new())),
             CatalogueFormat::NdJson => Self::NdJson(ndjson::NdJsonParser::new()),
         }
     }
