@@ -11,7 +11,7 @@ use crate::domain::ids::{CartId, HoldId, OrderId, RefundId, Sku};
 use crate::domain::money::{Currency, Money};
 use crate::domain::order::{self, Failure, OrderView, RefundStatus, Units};
 use crate::domain::quantity::Quantity;
-use crate::projections::query::{self, OrderItem};
+use crate::projections::query::OrderItem;
 
 /// Turn a cart into an order.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -88,7 +88,7 @@ pub enum OrderState {
     Refunded,
 }
 
-impl From<OrderState> for query::OrderState {
+impl From<OrderState> for order::OrderState {
     fn from(state: OrderState) -> Self {
         match state {
             OrderState::Placed => Self::Placed,
@@ -100,22 +100,6 @@ impl From<OrderState> for query::OrderState {
             OrderState::Cancelled => Self::Cancelled,
             OrderState::Failed => Self::Failed,
             OrderState::Refunded => Self::Refunded,
-        }
-    }
-}
-
-impl From<query::OrderState> for OrderState {
-    fn from(state: query::OrderState) -> Self {
-        match state {
-            query::OrderState::Placed => Self::Placed,
-            query::OrderState::Reserving => Self::Reserving,
-            query::OrderState::Authorizing => Self::Authorizing,
-            query::OrderState::Confirmed => Self::Confirmed,
-            query::OrderState::Fulfilled => Self::Fulfilled,
-            query::OrderState::Delivered => Self::Delivered,
-            query::OrderState::Cancelled => Self::Cancelled,
-            query::OrderState::Failed => Self::Failed,
-            query::OrderState::Refunded => Self::Refunded,
         }
     }
 }

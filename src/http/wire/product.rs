@@ -231,7 +231,7 @@ fn attributes_value(text: &JsonText) -> Value {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Products {
     /// This page.
-    pub items: Vec<ListedProduct>,
+    pub items: Vec<Product>,
     /// How many matching products carry each category and attribute value.
     pub facets: Facets,
     /// Matching products over all pages.
@@ -239,49 +239,6 @@ pub struct Products {
     pub total: u64,
     /// Give it back as `cursor` for the next page; null on the last.
     pub next_cursor: Option<String>,
-}
-
-/// A product in a list: attributes as text, as they are searched.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ListedProduct {
-    /// Which.
-    pub id: ProductId,
-    /// What it is called.
-    pub title: String,
-    /// Plain text.
-    pub description: String,
-    /// Paths such as `drinks/tea`.
-    pub categories: Vec<String>,
-    /// Attribute name to its values.
-    #[schema(schema_with = attribute_values)]
-    pub attributes: BTreeMap<String, Vec<String>>,
-    /// URLs of pictures.
-    pub media: Vec<String>,
-    /// Always `active`: nothing else is listed.
-    pub status: Status,
-    /// Counts changes, from 1.
-    #[schema(minimum = 1)]
-    pub version: u64,
-    /// What can be bought.
-    pub variants: Vec<ListedVariant>,
-}
-
-/// A variant in a list.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ListedVariant {
-    /// Which.
-    pub sku: Sku,
-    /// What tells it from its siblings.
-    pub title: String,
-    /// Attribute name to its values.
-    #[schema(schema_with = attribute_values)]
-    pub attributes: BTreeMap<String, Vec<String>>,
-    /// Minor units per currency.
-    #[schema(schema_with = prices)]
-    pub prices: BTreeMap<Currency, u64>,
-    /// Units that can be sold, a moment ago.
-    #[schema(minimum = 0)]
-    pub available: u64,
 }
 
 /// Counts per category and attribute value; each ignores its own filter.
@@ -304,10 +261,6 @@ pub struct Facet {
     pub count: u64,
 }
 
-fn attribute_values() -> RefOr<Schema> {
-    map_of(ArrayBuilder::new().items(String::schema()).into())
-}
-
 fn facet_map() -> RefOr<Schema> {
     map_of(ArrayBuilder::new().items(utoipa::openapi::Ref::from_schema_name("Facet")).into())
 }
@@ -320,7 +273,7 @@ impl From<ProductPage> for Products {
     fn from(page: ProductPage) -> Self {
         let attributes = page.facets.attributes.into_iter();
         Self {
-            items: page.items.into_iter().map(ListedProduct::from).collect(),
+            items: page.items.into_iter().map(Product::from).collect(),
             facets: Facets {
                 categories: page.facets.categories.into_iter().map(Facet::from).collect(),
                 attributes: attributes
@@ -339,17 +292,27 @@ impl From<FacetCount> for Facet {
     }
 }
 
-impl From<ProductItem> for ListedProduct {
+impl From<ProductItem> for Product {
+    /// What search found: nothing but products for sale is listed.
     fn from(item: ProductItem) -> Self {
         let ProductItem { id, title, description, categories, attributes, media, version, variants } = item;
-        let variants = variants.into_iter().map(ListedVariant::from).collect();
-        Self { id, title, description, categories, attributes, media, status: Status::Active, version, variants }
+        Self {
+            id,
+            title,
+            description,
+            categories,
+            attributes: attributes_value(&attributes),
+            media,
+            status: Status::Active,
+            version,
+            variants: variants.into_iter().map(ProductVariant::from).collect(),
+        }
     }
 }
 
-impl From<VariantItem> for ListedVariant {
+impl From<VariantItem> for ProductVariant {
     fn from(item: VariantItem) -> Self {
         let VariantItem { sku, title, attributes, prices, available } = item;
-        Self { sku, title, attributes, prices, available }
+        Self { sku, title, attributes: attributes_value(&attributes), prices, available }
     }
 }
