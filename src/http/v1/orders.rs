@@ -76,8 +76,8 @@ fn described_checkout(route: crate::http::describe::Description) -> crate::http:
     route
         .called(TAG, "checkOut", "Turn a cart into an order")
         .text(
-            "The order then reserves, charges and confirms by itself: follow it, or wait with `Prefer: wait=10`. A cart \
-             version becomes one order, whoever asks and however often.",
+            "The order then reserves, charges and confirms by itself: follow it, or wait with `Prefer: wait=10`. A \
+             cart version becomes one order, whoever asks and however often.",
         )
         .header::<String>("Prefer", "`wait=N`: answer when the order is decided, after at most N seconds (30).")
         .body::<NewOrder>()
