@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &ConfigArguments, context: &Context) -> Result<(), 
     } else {
         effective_toml(&context.sources([])).map_err(|error| Failure::new(Exit::Usage, error))?
     };
-    if context.shared.json {
+    if context.json() {
         return output::json(&toml::from_str::<toml::Table>(&text)?);
     }
     output::line(text.trim_end())

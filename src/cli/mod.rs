@@ -5,11 +5,18 @@
 //! or decides exit codes.
 
 mod assembly;
+mod bench;
+mod catalog;
 mod completions;
 mod config;
+pub mod demo;
+mod endpoints;
 mod exit;
+mod openapi;
+mod ops_client;
 mod output;
 mod serve;
+mod status;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -49,8 +56,17 @@ struct Shared {
 enum Command {
     /// Run a node
     Serve(serve::ServeArguments),
+    /// Show how a running node is doing
+    Status(status::StatusArguments),
+    /// Measure a running node
+    Bench(bench::BenchArguments),
+    /// Move the catalogue in and out as files
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Print the configuration in force, or the defaults
     Config(config::ConfigArguments),
+    /// Print the OpenAPI document of both listeners
+    Openapi,
     /// Print a completion script for a shell
     Completions(completions::CompletionsArguments),
 }
@@ -71,6 +87,11 @@ impl Context {
             environment: self.environment.clone(),
             flags: all.filter_map(|(key, value)| Some((key, value?))).collect(),
         }
+    }
+
+    /// Whether stdout is for a machine.
+    fn json(&self) -> bool {
+        self.shared.json
     }
 
     /// The configuration in force.
@@ -103,6 +124,10 @@ pub fn run(
     let context = Context { shared: cli.shared, environment };
     let done = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments, &context),
+        Command::Status(arguments) => status::run(&arguments, &context),
+        Command::Bench(arguments) => bench::run(&arguments, &context),
+        Command::Catalog(command) => catalog::run(&command),
+        Command::Openapi => openapi::run(),
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Completions(arguments) => completions::run(&arguments),
     };

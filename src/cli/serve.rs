@@ -3,13 +3,14 @@
 //! Starts telemetry, then the node, then the listeners, and prints one line of JSON on stdout once requests are
 //! answered. SIGTERM and SIGINT stop it in the reverse order; a second signal stops it at once.
 
-use std::time::Duration;
-
 use clap::Args;
 
 use super::Context;
 use super::assembly::Shop;
-use super::exit::Failure;
+use super::demo::{self, Loaded};
+use super::endpoints::Endpoints;
+use super::exit::{Exit, Failure};
+use super::output;
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 
@@ -39,20 +40,36 @@ async fn serve(arguments: &ServeArguments, config: &Config) -> Result<(), Failur
     let telemetry = Telemetry::install(&config.telemetry)?;
     tracing::info!(data = %config.node.data_dir.display(), demo = arguments.demo, "starting");
     let shop = Shop::open(config, telemetry.prometheus.clone()).await?;
-    let ready = serde_json::json!({
-        "ready": true,
-        "http": shop.server.http.to_string(),
-        "ops": shop.server.ops.to_string(),
-    });
-    super::output::line(ready.to_string())?;
+    if arguments.demo {
+        fill(&shop).await?;
+    }
+    let endpoints = Endpoints::of(&shop, config);
+    endpoints.write(&config.node.data_dir)?;
+    output::talk(format_args!("shop window {}/  ·  operators {}/ops/v1/status", endpoints.url(), endpoints.ops_url()));
+    output::json(&endpoints)?;
     wait_for_signal().await?;
     tracing::info!("stopping");
-    shop.close(Duration::from_millis(config.http.shutdown_grace_ms.0)).await;
+    Endpoints::remove(&config.node.data_dir);
+    shop.close(config.http.shutdown_grace_ms.duration()).await;
     telemetry.flush();
     Ok(())
 }
 
-/// Returns at the first SIGTERM or SIGINT; the second one ends the process by default disposition.
+/// Puts the demo catalogue on the shelves.
+async fn fill(shop: &Shop) -> Result<(), Failure> {
+    match demo::load(shop.node.router()).await {
+        Ok(Loaded::Already) => tracing::info!("the demo catalogue is there already"),
+        Ok(Loaded::Products(products)) => tracing::info!(products, "demo catalogue loaded"),
+        Err(error) => {
+            return Err(Failure::new(Exit::Failed, error)
+                .advise("what was loaded stays; start again with --demo to load the rest"));
+        }
+    }
+    Ok(())
+}
+
+/// Returns at the first SIGTERM or SIGINT; a second one ends the process at once.
+#[allow(clippy::disallowed_methods, reason = "a second signal means: do not wait for anything")]
 async fn wait_for_signal() -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

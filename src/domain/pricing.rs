@@ -33,7 +33,8 @@ impl Prices {
     }
 }
 
-/// Most minor units one unit may cost: ten billion in a two-digit currency. Times a cart's limits it stays exact in JSON.
+/// Most minor units one unit may cost: ten billion in a two-digit currency. Times a cart's limits it stays exact in
+/// JSON.
 pub const UNIT_PRICE_MAX: u64 = 1_000_000_000_000;
 
 /// Most minor units one cart line may come to, so that a full cart's total never exceeds [`MINOR_UNITS_MAX`].

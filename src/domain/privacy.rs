@@ -31,7 +31,8 @@ impl Debug for Sealed {
     }
 }
 
-/// 256 secret bits on their way somewhere. `Debug` hides them; they are never journaled by an event unless its doc says so.
+/// 256 secret bits on their way somewhere. `Debug` hides them; they are never journaled by an event unless its doc says
+/// so.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(pub [u8; 32]);
 

@@ -21,27 +21,15 @@ use super::error::{Code, Problem};
 use super::route::Access;
 use crate::actors::messages::AskError;
 use crate::clock::NodeClock;
+use crate::domain::cluster::{KeyHash, Role};
+use crate::domain::ids::ApiKeyId;
 use crate::rng::Rng;
-
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// `/v1/admin`.
-    Merchant,
-    /// The operators' listener.
-    Ops,
-}
-
-/// Names a key; public.
-pub type KeyId = [u8; 16];
-/// SHA-256 of a whole key.
-pub type KeyHash = [u8; 32];
 
 /// A key as the cluster knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {
     /// Its name.
-    pub id: KeyId,
+    pub id: ApiKeyId,
     /// What it may do.
     pub role: Role,
     /// What it hashes to.
@@ -56,38 +44,37 @@ pub trait KeySource: Send + Sync + 'static {
 }
 
 /// A key in its only readable form, shown once to whoever created it.
-pub struct ApiKey {
-    id: KeyId,
+pub struct KeyText {
+    id: ApiKeyId,
     text: String,
 }
 
-impl std::fmt::Debug for ApiKey {
+impl std::fmt::Debug for KeyText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ApiKey({})", hex::encode(self.id))
+        write!(f, "KeyText({})", self.id)
     }
 }
 
 const KEY_PREFIX: &str = "stockroom";
 
-impl ApiKey {
+impl KeyText {
     /// Draws a new key.
     pub fn generate(rng: &dyn Rng) -> Self {
-        let (id, mut secret) = (rng.next_id(), [0; 32]);
+        let (id, mut secret) = (ApiKeyId(rng.next_id()), [0; 32]);
         rng.fill(&mut secret);
-        Self { id, text: format!("{KEY_PREFIX}_{}_{}", hex::encode(id), hex::encode(secret)) }
+        Self { id, text: format!("{KEY_PREFIX}_{id}_{}", hex::encode(secret)) }
     }
 
     /// Reads a key as a client shows it; `None` when it is not shaped like one.
     pub fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(KEY_PREFIX)?.strip_prefix('_')?.split_once('_')?;
-        let mut bytes = KeyId::default();
-        hex::decode_to_slice(id, &mut bytes).ok()?;
+        let id = id.parse().ok()?;
         let is_secret = secret.len() == 64 && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_secret.then(|| Self { id: bytes, text: text.to_owned() })
+        is_secret.then(|| Self { id, text: text.to_owned() })
     }
 
     /// Its name.
-    pub fn id(&self) -> KeyId {
+    pub fn id(&self) -> ApiKeyId {
         self.id
     }
 
@@ -98,8 +85,12 @@ impl ApiKey {
 
     /// What is stored of it.
     pub fn hash(&self) -> KeyHash {
-        Sha256::digest(self.text.as_bytes()).into()
+        hash_of(&self.text)
     }
+}
+
+fn hash_of(text: &str) -> KeyHash {
+    KeyHash(Sha256::digest(text.as_bytes()).into())
 }
 
 /// Who makes a call.
@@ -161,7 +152,7 @@ pub struct KeyTable {
 
 #[derive(Debug, Default)]
 struct View {
-    keys: BTreeMap<KeyId, StoredKey>,
+    keys: BTreeMap<ApiKeyId, StoredKey>,
     /// Monotonic time of the last reading; `None` before the first.
     read_at: Option<Duration>,
 }
@@ -169,21 +160,21 @@ struct View {
 impl KeyTable {
     /// An unread copy. `ops_token` is the text of the token file in the data directory.
     pub fn new(source: Arc<dyn KeySource>, clock: Arc<NodeClock>, refresh: Duration, ops_token: Option<&str>) -> Self {
-        let ops_token = ops_token.map(|token| Sha256::digest(token.trim().as_bytes()).into());
+        let ops_token = ops_token.map(|token| hash_of(token.trim()));
         Self { source, clock, refresh, ops_token, view: RwLock::default(), reading: tokio::sync::Mutex::default() }
     }
 
     /// Who shows the key in these headers. Rejects what is not a valid key.
     pub async fn caller(&self, headers: &HeaderMap, client: Client) -> Result<Caller, Problem> {
         let text = bearer(headers)?;
-        let shown = ApiKey::parse(text).ok_or_else(|| unauthenticated("this is not an API key"))?;
+        let shown = KeyText::parse(text).ok_or_else(|| unauthenticated("this is not an API key"))?;
         let stored = self.find(shown.id()).await?;
-        let matches = stored.as_ref().is_some_and(|stored| bool::from(stored.hash.ct_eq(&shown.hash())));
+        let matches = stored.as_ref().is_some_and(|stored| bool::from(stored.hash.0.ct_eq(&shown.hash().0)));
         match stored {
             Some(stored) if matches => Ok(Caller {
-                principal: hex::encode(stored.id).into(),
+                principal: stored.id.to_string().into(),
                 role: Some(stored.role),
-                client: if client == Client::Loopback { client } else { Client::Key(stored.id) },
+                client: if client == Client::Loopback { client } else { Client::Key(stored.id.0) },
             }),
             _ => Err(unauthenticated("this API key is not valid, or was revoked")),
         }
@@ -195,8 +186,8 @@ impl KeyTable {
         if client == Client::Loopback {
             return Ok(operator("loopback"));
         }
-        let shown: KeyHash = Sha256::digest(bearer(headers)?.as_bytes()).into();
-        if self.ops_token.is_some_and(|token| bool::from(token.ct_eq(&shown))) {
+        let shown = hash_of(bearer(headers)?);
+        if self.ops_token.is_some_and(|token| bool::from(token.0.ct_eq(&shown.0))) {
             return Ok(operator("ops.token"));
         }
         let caller = self.caller(headers, client).await?;
@@ -209,7 +200,7 @@ impl KeyTable {
         *self.view.write().expect("no holder of this lock panics") = Arc::default();
     }
 
-    async fn find(&self, id: KeyId) -> Result<Option<StoredKey>, Problem> {
+    async fn find(&self, id: ApiKeyId) -> Result<Option<StoredKey>, Problem> {
         let view = self.view();
         let known = view.keys.get(&id).cloned();
         let age = view.read_at.map(|at| self.clock.monotonic().saturating_sub(at));
@@ -301,8 +292,8 @@ mod tests {
     }
 
     impl Given {
-        fn with_keys(&self, keys: &[(&ApiKey, Role)]) {
-            let stored = |(key, role): &(&ApiKey, Role)| StoredKey { id: key.id(), role: *role, hash: key.hash() };
+        fn with_keys(&self, keys: &[(&KeyText, Role)]) {
+            let stored = |(key, role): &(&KeyText, Role)| StoredKey { id: key.id(), role: *role, hash: key.hash() };
             *self.source.0.lock().unwrap() = Some(keys.iter().map(stored).collect());
         }
 
@@ -318,18 +309,18 @@ mod tests {
         }
     }
 
-    fn key(name: &str) -> ApiKey {
-        ApiKey::generate(&SeededRng::stream(1, name))
+    fn key(name: &str) -> KeyText {
+        KeyText::generate(&SeededRng::stream(1, name))
     }
 
     #[test]
     fn keys_round_trip_and_other_text_is_no_key() {
         let key = key("a");
-        let again = ApiKey::parse(key.reveal()).unwrap();
+        let again = KeyText::parse(key.reveal()).unwrap();
         assert_eq!((again.id(), again.hash()), (key.id(), key.hash()));
         assert!(!format!("{key:?}").contains(key.reveal()));
         for bad in ["", "stockroom", "stockroom_", "stockroom_00_00", &key.reveal()[..100], "sk_live_x"] {
-            assert!(ApiKey::parse(bad).is_none(), "{bad:?}");
+            assert!(KeyText::parse(bad).is_none(), "{bad:?}");
         }
     }
 

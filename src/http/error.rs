@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::actors::messages::AskError;
 use crate::domain::rejection::Rejection;
+use crate::projections::query::QueryError;
 
 macro_rules! codes {
     ($($name:ident = $status:ident, $text:literal, $title:literal, $retryable:literal;)*) => {
@@ -262,6 +263,19 @@ impl From<AskError> for Problem {
     }
 }
 
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Invalid { field, reason } => Self::invalid(field, reason),
+            QueryError::Cursor(error) => Self::invalid("cursor", error),
+            QueryError::Unavailable { reason } => {
+                tracing::warn!(reason, "the read side is unavailable");
+                Self::new(Code::Overloaded, "lists and search are not ready at the moment; try again")
+            }
+        }
+    }
+}
+
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
@@ -281,8 +295,6 @@ impl From<Rejection> for Problem {
             Rejection::CartVersion { expected, actual } => {
                 Self::new(Code::CartVersion, detail).with_fact("expected", expected).with_fact("version", actual)
             }
-            Rejection::ProductVersion { .. } => Self::invalid("If-Match", detail),
-            Rejection::ApiKeyNotFound { .. } => Self::new(Code::NotFound, detail),
             Rejection::CartMerging => Self::new(Code::CartMerging, detail),
             Rejection::CartEmpty => Self::new(Code::CartEmpty, detail),
             Rejection::CartGone => Self::new(Code::CartGone, detail),
@@ -296,6 +308,10 @@ impl From<Rejection> for Problem {
                 Self::new(Code::OrderState, detail).with_fact("state", state).with_fact("attempted", attempted)
             }
             Rejection::Unavailable { sku } => Self::new(Code::Unavailable, detail).with_fact("sku", sku.as_str()),
+            Rejection::ProductVersion { expected, actual } => {
+                Self::invalid("version", detail).with_fact("expected", expected).with_fact("version", actual)
+            }
+            Rejection::ApiKeyNotFound { key } => Self::new(Code::NotFound, detail).with_fact("key", key.to_string()),
             Rejection::IdempotencyKeyReused => Self::new(Code::IdempotencyKeyReused, detail),
             Rejection::QuotaExceeded { what, limit } => {
                 Self::new(Code::QuotaExceeded, detail).with_fact("what", what).with_fact("limit", limit)

@@ -32,13 +32,26 @@ pub struct Follower {
     state: AppState,
     entity: EntityId,
     changes: BoxStream<'static, ()>,
+    /// How long [`Follower::changed_soon`] waits next time.
+    patience: Duration,
 }
+
+/// First and longest wait of [`Follower::changed_soon`].
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
 impl Follower {
     /// Follows from now on: a change after this call is not missed.
     pub fn new(state: &AppState, entity: EntityId) -> Self {
         let changes = state.changes().of(&entity);
-        Self { state: state.clone(), entity, changes }
+        Self { state: state.clone(), entity, changes, patience: PATIENCE.0 }
+    }
+
+    /// As [`Follower::changed`], for something expected any moment: returns without a signal too, after a wait that
+    /// doubles from call to call, so that nobody waits for a feed that lags.
+    pub async fn changed_soon(&mut self) -> bool {
+        let patience = self.patience;
+        self.patience = (patience * 2).min(PATIENCE.1);
+        tokio::time::timeout(patience, self.changed()).await.unwrap_or(true)
     }
 
     /// Returns when the entity may have changed; `false` when the node stops.

@@ -8,6 +8,7 @@
 //! Nothing here decides anything about stock, carts or orders. What the node knows and entities do not (candidate ids,
 //! prices read from stock items, sealing keys) is put into commands here, before they are sent.
 
+pub mod admin;
 pub mod admission;
 pub mod auth;
 pub mod call;
@@ -27,6 +28,8 @@ pub mod sealing;
 pub mod serve;
 pub mod shop;
 pub mod state;
+pub mod v1;
+pub mod webhooks;
 pub mod wire;
 
 use axum::Router;
@@ -39,7 +42,11 @@ pub use state::{AppState, Parts};
 
 /// The table of the public listener.
 fn public_routes() -> Vec<route::Route> {
-    reference::routes()
+    let mut routes = v1::routes();
+    routes.extend(admin::routes());
+    routes.extend(webhooks::routes());
+    routes.extend(reference::routes());
+    routes
 }
 
 /// The OpenAPI document of both listeners.

@@ -2,15 +2,12 @@
 //! payments, and by fakes in tests.
 
 use async_trait::async_trait;
-use axum::http::HeaderMap;
 use futures::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::actors::messages::AskError;
 use crate::domain::ids::{DataKeyId, EntityId};
-use crate::domain::registry::AnyCommand;
-use crate::domain::time::Timestamp;
 
 /// Tells when entities change.
 pub trait Changes: Send + Sync + 'static {
@@ -25,51 +22,6 @@ pub trait Changes: Send + Sync + 'static {
 pub trait Vault: Send + Sync + 'static {
     /// The key called `key`, kept with `owner`; `None` once it was erased.
     async fn secret(&self, owner: &EntityId, key: DataKeyId) -> Result<Option<[u8; 32]>, AskError>;
-}
-
-/// Checks what payment providers send.
-pub trait PaymentWebhooks: Send + Sync + 'static {
-    /// The command a webhook means. Its signature covers `body` as received.
-    fn read(
-        &self,
-        provider: &str,
-        headers: &HeaderMap,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<WebhookCommand, WebhookRefusal>;
-}
-
-/// A checked webhook, as the command it means. The same command the API path sends (P18).
-#[derive(Clone, Debug, PartialEq)]
-pub struct WebhookCommand {
-    /// Whom it is for.
-    pub entity: EntityId,
-    /// What it says.
-    pub command: AnyCommand,
-    /// The provider's name of the event: the same event, the same command.
-    pub event: String,
-}
-
-/// Why a webhook is not believed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WebhookRefusal {
-    /// Nobody of that name.
-    #[error("no payment provider of that name")]
-    UnknownProvider,
-    /// Not signed, signed by somebody else, or too old.
-    #[error("the signature is not valid: {reason}")]
-    Signature {
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// Signed, but not understood.
-    #[error("{field}: {reason}")]
-    Malformed {
-        /// Where.
-        field: String,
-        /// What is expected.
-        reason: String,
-    },
 }
 
 /// What operators see of a node, and the little they may change through it.

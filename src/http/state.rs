@@ -9,12 +9,13 @@ use super::call::Identity;
 use super::error::Problem;
 use super::idempotency::CommandIds;
 use super::options::HttpOptions;
-use super::ports::{Changes, OpsView, PaymentWebhooks, Vault};
+use super::ports::{Changes, OpsView, Vault};
 use crate::actors::messages::{Answer, Ask, Origin, Request};
 use crate::clock::NodeClock;
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::registry::AnyCommand;
+use crate::payments::gateway::Gateways;
 use crate::projections::query::Queries;
 use crate::rng::Rng;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +34,8 @@ pub struct Parts {
     pub keys: Arc<dyn KeySource>,
     /// What operators see of the node.
     pub ops: Arc<dyn OpsView>,
-    /// Who checks payment providers' webhooks.
-    pub webhooks: Arc<dyn PaymentWebhooks>,
+    /// Payment providers, to check their webhooks.
+    pub gateways: Gateways,
     /// The node's time.
     pub clock: Arc<NodeClock>,
     /// The node's randomness.
@@ -132,9 +133,9 @@ impl AppState {
         &*self.0.parts.ops
     }
 
-    /// Webhook checks.
-    pub fn webhooks(&self) -> &dyn PaymentWebhooks {
-        &*self.0.parts.webhooks
+    /// Payment providers.
+    pub fn gateways(&self) -> &Gateways {
+        &self.0.parts.gateways
     }
 
     /// The node's time.

@@ -1,4 +1,5 @@
-//! Checkpoints: one file per group that, with the log behind it, rebuilds everything the store holds of that group (P26).
+//! Checkpoints: one file per group that, with the log behind it, rebuilds everything the store holds of that group
+//! (P26).
 //!
 //! ```text
 //! file = head frame ‖ rows frame… ‖ end frame          each frame an envelope (P30); named GROUP-INDEX.checkpoint
@@ -308,7 +309,7 @@ impl<'a> Reader<'a> {
         self.seen.row_count += rows.len() as u64;
         self.seen.row_bytes += rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
         let foreign = |(key, _): &Row| {
-            !keys::parse(key).is_some_and(|(group, _)| group == self.checkpoint.group) || !belongs_in(key)
+            keys::parse(key).is_none_or(|(group, _)| group != self.checkpoint.group) || !belongs_in(key)
         };
         if rows.iter().any(foreign) {
             return Err(self.malformed("a row does not belong in it"));

@@ -62,10 +62,10 @@ fn entries(rounds: u64) -> Vec<Vec<EntityBatch>> {
     let entry = |round: u64| {
         let key = |name: u64| format!("SKU-{name:03}");
         let mut batches: Vec<_> = (0..60)
-            .filter(|name| (name + round) % 3 != 0)
+            .filter(|name| !(name + round).is_multiple_of(3))
             .map(|name| {
                 let sequence = (0..=round).filter(|earlier| (name + earlier) % 3 != 0).count() as u64;
-                batch_waking(&key(name), sequence, sequence, (round % 2 == 0).then_some(1000 + name + round))
+                batch_waking(&key(name), sequence, sequence, (round.is_multiple_of(2)).then_some(1000 + name + round))
             })
             .collect();
         batches.push(batch_waking(&key(99), 5, 5, None));

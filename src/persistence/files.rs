@@ -65,7 +65,9 @@ impl DiskFiles {
 
 /// Disk work blocks; it runs on tokio's blocking threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    #[allow(clippy::disallowed_methods, reason = "checkpoint files are read and written off the runtime")]
+    let work = tokio::task::spawn_blocking(work);
+    work.await.map_err(io::Error::other)?
 }
 
 #[async_trait]

@@ -18,6 +18,7 @@ use super::log::GroupId;
 use super::records::{CommandRow, Record, Snapshot};
 use super::store::{Direction, Row, Scan, Store, StoreError};
 use crate::domain::ids::{CommandId, DataKeyId, EntityId};
+use crate::domain::registry::Kind;
 use crate::domain::time::{Sequence, Timestamp};
 
 /// Why a journal cannot be read.
@@ -352,7 +353,27 @@ impl Journal {
         after: Option<&EntityId>,
         limit: usize,
     ) -> Result<Vec<EntityId>, JournalError> {
-        let all = keys::entities_range(group);
+        self.entities_in(keys::entities_range(group), group, after, limit).await
+    }
+
+    /// The next entities of one kind of a group in key order, after a given one or from the first.
+    pub async fn entities_of_kind(
+        &self,
+        group: GroupId,
+        kind: Kind,
+        after: Option<&EntityId>,
+        limit: usize,
+    ) -> Result<Vec<EntityId>, JournalError> {
+        self.entities_in(keys::kind_range(group, kind), group, after, limit).await
+    }
+
+    async fn entities_in(
+        &self,
+        all: KeyRange,
+        group: GroupId,
+        after: Option<&EntityId>,
+        limit: usize,
+    ) -> Result<Vec<EntityId>, JournalError> {
         let mut position = after.map_or(all.from, |entity| keys::entity_range(group, entity).to);
         let mut entities = Vec::new();
         while entities.len() < limit {

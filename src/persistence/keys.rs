@@ -107,6 +107,13 @@ pub fn entities_range(group: GroupId) -> KeyRange {
     KeyRange::of_prefix(area(group, AREA_ENTITY, 0).freeze())
 }
 
+/// Everything about every entity of one kind of a group.
+pub fn kind_range(group: GroupId, kind: Kind) -> KeyRange {
+    let mut prefix = area(group, AREA_ENTITY, 1);
+    prefix.put_u8(kind.number());
+    KeyRange::of_prefix(prefix.freeze())
+}
+
 /// Everything of a group that does not belong to one entity.
 pub fn non_entities_range(group: GroupId) -> KeyRange {
     KeyRange { from: area(group, AREA_ENTITY + 1, 0).freeze(), to: group_range(group).to }

@@ -3,8 +3,8 @@
 //! One task for all groups: it reads the feed from the older of the two projections' cursors, page by page, and says of
 //! every entity named there how it is now. Projections keep their own cursors with their own data; both tolerate being
 //! told the same thing again, so the older cursor decides and nothing needs to be exactly-once. A cursor older than the
-//! feed's tail, an installed checkpoint or an emptied index is answered by telling the projections about every entity of
-//! the group ([`Projector::rebuild`]) and then following the feed from where that began.
+//! feed's tail, an installed checkpoint or an emptied index is answered by telling the projections about every entity
+//! of the group ([`Projector::rebuild`]) and then following the feed from where that began.
 //!
 //! It wakes on [`FeedSignal`], lets a few milliseconds of records gather, and tells [`EntityHub`]'s watchers before
 //! anything slower. Errors are logged and tried again: a projection that lags is visible, one that skips is not.

@@ -3,6 +3,7 @@
 //! Everything here can be thrown away and built again from entity states and the feed. Nothing here decides anything:
 //! lists and search may lag the entities by up to a second, so whoever needs the truth asks the entity.
 
+pub mod catalogue;
 pub mod cursor;
 pub mod documents;
 pub mod feed;

@@ -1,4 +1,5 @@
-//! Puts a shop together: data directory, log, store, node, read side, payments, HTTP. The only place that knows them all.
+//! Puts a shop together: data directory, log, store, node, read side, payments, HTTP. The only place that knows them
+//! all.
 //!
 //! Order of start: disk → node (groups recover and lead) → projections → listeners. Order of stop: listeners (requests
 //! in flight are answered) → projections → node (actors end, groups stop, store and log are synced and closed). A
@@ -8,6 +9,7 @@ mod disk;
 mod ops_view;
 mod options;
 mod ports;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -20,15 +22,13 @@ use crate::config::Config;
 use crate::http;
 use crate::payments::courier::PaymentCourier;
 use crate::payments::gateway::{Gateways, PaymentGateway};
-use crate::payments::simulated::{Parts as ProviderParts, SimulatedProvider};
+use crate::payments::simulated::{PROVIDER_NAME, Parts as ProviderParts, SimulatedProvider};
 use crate::payments::webhook::WebhookSecret;
 use crate::projections::read_side::ReadSide;
 use crate::projections::search::tantivy_index::TantivySearchIndex;
 use crate::rng::{Rng, SeededRng};
 use disk::Disk;
-
-/// Name of the simulated payment provider, as orders give it.
-const SIMULATED: &str = "simulated";
+use webhooks::InProcessWebhooks;
 
 /// A running shop.
 pub(crate) struct Shop {
@@ -38,6 +38,8 @@ pub(crate) struct Shop {
     pub(crate) server: http::Server,
     /// Lists and search.
     read_side: Arc<ReadSide>,
+    /// Sends the simulated provider's webhooks.
+    webhooks: Option<AbortOnDrop>,
     /// Keeps the directory locked.
     disk: Disk,
 }
@@ -48,7 +50,8 @@ impl Shop {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
         let disk = Disk::open(config).await?;
-        let gateways = gateways(config, &disk, &clock, &rng).await?;
+        let provider = simulated_provider(config, &disk, &clock, &rng).await?;
+        let gateways = gateways(provider.as_ref());
         let payments = PaymentCourier::new(gateways.clone(), rng.clone(), options::courier(config));
         let seams = Seams {
             clock,
@@ -65,10 +68,11 @@ impl Shop {
         let groups = node.shards().groups().collect();
         let read_side = ReadSide::start(node.journal().clone(), node.feed().clone(), groups, Arc::new(search)).await?;
         let read_side = Arc::new(read_side);
+        let webhooks = provider.map(|provider| send_webhooks(provider, &node, &rng));
         let parts = ports::parts(&node, &read_side, rng, gateways, &disk, prometheus)?;
         let state = http::AppState::new(options::http(config)?, parts);
         let server = http::serve(state).await.map_err(|error| Failure::new(Exit::Usage, error))?;
-        Ok(Self { node, server, read_side, disk })
+        Ok(Self { node, server, read_side, webhooks, disk })
     }
 
     /// Answers what is in flight, then stops everything in order.
@@ -76,21 +80,44 @@ impl Shop {
         if !self.server.shutdown(grace).await {
             tracing::warn!("some requests were still in flight when the grace was over");
         }
+        drop(self.webhooks);
         self.read_side.close().await;
         self.node.stop().await;
         drop(self.disk);
     }
 }
 
+/// Ends its task with itself.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn send_webhooks(provider: Arc<SimulatedProvider>, node: &Node, rng: &Arc<dyn Rng>) -> AbortOnDrop {
+    let orders = Arc::new(node.router().clone());
+    let clock = Arc::new(SystemClock::new());
+    let sink = InProcessWebhooks { provider: provider.clone(), orders, clock, rng: rng.clone() };
+    AbortOnDrop(tokio::spawn(provider.send_webhooks(Arc::new(sink))))
+}
+
 /// The configured providers.
-async fn gateways(
+fn gateways(simulated: Option<&Arc<SimulatedProvider>>) -> Gateways {
+    let simulated = simulated.map(|provider| (PROVIDER_NAME.to_owned(), provider.clone() as Arc<dyn PaymentGateway>));
+    Gateways::new(simulated)
+}
+
+/// The simulated provider, when it is configured.
+async fn simulated_provider(
     config: &Config,
     disk: &Disk,
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
-) -> Result<Gateways, Failure> {
+) -> Result<Option<Arc<SimulatedProvider>>, Failure> {
     if !config.payments.simulated {
-        return Ok(Gateways::default());
+        return Ok(None);
     }
     let configured = &config.payments.simulated_webhook_secret;
     let secret = if configured.is_empty() {
@@ -104,6 +131,5 @@ async fn gateways(
     let provider = SimulatedProvider::open(parts, &disk.simulated_ledger())
         .await
         .map_err(|error| Failure::new(Exit::Failed, error))?;
-    let gateway: Arc<dyn PaymentGateway> = provider;
-    Ok(Gateways::new([(SIMULATED.to_owned(), gateway)]))
+    Ok(Some(provider))
 }

@@ -36,7 +36,7 @@ impl NodeOps {
         Self { node, disk, prometheus, started }
     }
 
-    async fn from_shard<T>(
+    async fn ask_shard<T>(
         &self,
         group: GroupId,
         message: impl FnOnce(oneshot::Sender<T>) -> ShardMessage,
@@ -47,11 +47,11 @@ impl NodeOps {
     }
 
     async fn residents(&self, group: GroupId, limit: usize) -> Vec<EntityDescription> {
-        let listed = self.from_shard(group, |reply| ShardMessage::Residents { limit, reply }).await;
+        let listed = self.ask_shard(group, |reply| ShardMessage::Residents { limit, reply }).await;
         let mut described = Vec::new();
         for entity in listed.unwrap_or_default() {
             let ask = |reply| ShardMessage::Describe { entity: entity.clone(), reply };
-            described.extend(self.from_shard(group, ask).await);
+            described.extend(self.ask_shard(group, ask).await);
         }
         described
     }
@@ -61,7 +61,7 @@ impl NodeOps {
         let hosted = self.node.hosted().get(group).is_some();
         let now = self.node.clock().now();
         let due = self.node.journal().due_wakes(group, None, now, DUE_COUNTED_MAX).await;
-        let residents = self.from_shard(group, |reply| ShardMessage::Residents { limit: usize::MAX, reply }).await;
+        let residents = self.ask_shard(group, |reply| ShardMessage::Residents { limit: usize::MAX, reply }).await;
         ShardStatus {
             shard: group.0,
             role: if hosted { "leader" } else { "follower" }.to_owned(),
@@ -139,7 +139,7 @@ impl OpsView for NodeOps {
     async fn quarantined(&self) -> Vec<QuarantinedEntity> {
         let mut quarantined = Vec::new();
         for group in self.node.hosted().groups() {
-            for (entity, crashes) in self.from_shard(group, ShardMessage::Quarantined).await.unwrap_or_default() {
+            for (entity, crashes) in self.ask_shard(group, ShardMessage::Quarantined).await.unwrap_or_default() {
                 let reason = "replaying its journal panics".to_owned();
                 quarantined.push(QuarantinedEntity { entity: entity.to_string(), reason, crashes });
             }
@@ -150,6 +150,6 @@ impl OpsView for NodeOps {
     async fn release(&self, entity: &EntityId) -> bool {
         let group = self.node.shards().group_of(entity);
         let ask = |reply| ShardMessage::Release { entity: entity.clone(), reply };
-        self.from_shard(group, ask).await.unwrap_or(false)
+        self.ask_shard(group, ask).await.unwrap_or(false)
     }
 }

@@ -16,8 +16,8 @@ use crate::domain::rejection::Rejection;
 use super::event::CartLine;
 
 /// What a cart can be asked. Every edit may name the version it expects (`If-Match`) and is rejected with `CartVersion`
-/// when the cart has moved on, with `CartGone` when it expired or was merged away, with `CartMerging` while a merge into
-/// it is under way.
+/// when the cart has moved on, with `CartGone` when it expired or was merged away, with `CartMerging` while a merge
+/// into it is under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CartCommand {
     /// Begin. A repeat with the same content gets the same answer.
@@ -100,13 +100,13 @@ pub enum CartCommand {
 /// Turn a version of the cart into an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckOut {
-    /// The id the order gets: derived from the client's key, else drawn. A repeat under the same key has the same id and
-    /// gets the same answer even when the cart has moved on.
+    /// The id the order gets: derived from the client's key, else drawn. A repeat under the same key has the same id
+    /// and gets the same answer even when the cart has moved on.
     pub order: OrderId,
     /// Content of the request.
     pub fingerprint: Fingerprint,
-    /// The version that is bought: the client's `cart_version`, else the one just read. A version already turned into an
-    /// order answers with that order; any other than the current one is rejected with `CartVersion`.
+    /// The version that is bought: the client's `cart_version`, else the one just read. A version already turned into
+    /// an order answers with that order; any other than the current one is rejected with `CartVersion`.
     pub version: u64,
     /// What the stock items just said about the lines of that version; a line without one is `Unavailable`.
     pub offers: BTreeMap<Sku, Offer>,

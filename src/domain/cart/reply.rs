@@ -59,7 +59,8 @@ pub enum CartReply {
         /// The total that will be charged.
         totals: Totals,
     },
-    /// To CheckOut: the total changed, nothing was ordered, the cart shows the new prices. HTTP says 409 `price_changed`.
+    /// To CheckOut: the total changed, nothing was ordered, the cart shows the new prices. HTTP says 409
+    /// `price_changed`.
     PriceChanged {
         /// Minor units before.
         was: u64,

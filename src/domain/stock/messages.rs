@@ -43,8 +43,8 @@ pub enum ReturnKey {
 /// What a stock item can be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StockCommand {
-    /// The product says how the SKU is sold. Owed by the product. Rejects with `SkuTaken` when another product lists it;
-    /// a version at or below the known one changes nothing.
+    /// The product says how the SKU is sold. Owed by the product. Rejects with `SkuTaken` when another product lists
+    /// it; a version at or below the known one changes nothing.
     List(Arc<Listing>),
     /// The product no longer has this SKU. Owed by the product; accepted when it is not the owner.
     Unlist {

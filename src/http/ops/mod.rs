@@ -1,5 +1,7 @@
 //! The operators' listener: probes, metrics, and what the node looks like inside.
 
+pub mod keys;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,10 +16,17 @@ use super::route::{Access, Route};
 use super::wire::{self, Listing};
 use crate::domain::ids::EntityId;
 
+/// The chapter of the reference.
 const TAG: &str = "Operation";
 
 /// The table.
 pub fn routes() -> Vec<Route> {
+    let mut routes = node_routes();
+    routes.extend(keys::routes());
+    routes
+}
+
+fn node_routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/healthz", Access::Probe, health).describe(|route| {
             route.called(TAG, "health", "Whether the process is alive").answers::<Health>(StatusCode::OK, "It answers.")

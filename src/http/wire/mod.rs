@@ -4,7 +4,11 @@
 //! cannot change the contract unseen. Times are RFC 3339 UTC, money is whole minor units, ids are text.
 
 pub mod buyer;
+pub mod cart;
+pub mod order;
+pub mod product;
 pub mod schemas;
+pub mod stock;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -15,6 +19,7 @@ use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::idempotency::IDEMPOTENCY_REPLAYED;
+use crate::actors::messages::Answer;
 use crate::domain::time::Timestamp;
 use crate::projections::query::PageLimit;
 
@@ -94,10 +99,7 @@ pub fn cached_json<T: Serialize>(value: &T, if_none_match: Option<&HeaderValue>,
     let bytes = bytes(value);
     let digest = Sha256::digest(&bytes);
     let tag = HeaderValue::from_str(&format!("\"{}\"", hex::encode(&digest[..12]))).expect("hex digits are visible");
-    let known = if_none_match.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| {
-        let mut tags = tags.split(',').map(|known| known.trim().trim_start_matches("W/"));
-        tags.any(|known| known == "*" || known.as_bytes() == tag.as_bytes())
-    });
+    let known = has_tag(if_none_match, &tag);
     let mut response = Response::new(if known { Body::empty() } else { Body::from(bytes) });
     let headers = response.headers_mut();
     headers.insert(header::ETAG, tag);
@@ -110,6 +112,52 @@ pub fn cached_json<T: Serialize>(value: &T, if_none_match: Option<&HeaderValue>,
     response
 }
 
+/// A JSON answer that caches must check by its version before using it; 304 when `if_none_match` has that version.
+pub fn tagged_json<T: Serialize>(value: &T, version: u64, if_none_match: Option<&HeaderValue>) -> Response {
+    let tag = HeaderValue::from_str(&format!("\"{version}\"")).expect("digits are visible");
+    let is_known = has_tag(if_none_match, &tag);
+    let mut response = Response::new(if is_known { Body::empty() } else { Body::from(bytes(value)) });
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, tag);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+fn has_tag(if_none_match: Option<&HeaderValue>, tag: &HeaderValue) -> bool {
+    if_none_match.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| {
+        let mut tags = tags.split(',').map(|known| known.trim().trim_start_matches("W/"));
+        tags.any(|known| known == "*" || known.as_bytes() == tag.as_bytes())
+    })
+}
+
+/// 204.
+pub fn nothing() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// A path as a `Location`.
+pub fn location(path: impl std::fmt::Display) -> HeaderValue {
+    HeaderValue::from_str(&path.to_string()).expect("ids are visible characters")
+}
+
+/// The JSON text of an answer.
+pub fn text<T: Serialize>(value: &T) -> String {
+    String::from_utf8(bytes(value)).expect("JSON is UTF-8")
+}
+
+/// An entity answered a command with another command's reply: our bug. Whatever it did, it has done.
+pub fn unexpected(answer: &Answer) -> Problem {
+    tracing::error!(reply = ?answer.reply.kind(), "an entity answered with the reply of another command");
+    Problem::panicked()
+}
+
 /// Most answers fit without growing the buffer.
 const ANSWER_BYTES_USUAL: usize = 256;
 
@@ -117,6 +165,18 @@ fn bytes<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ANSWER_BYTES_USUAL);
     serde_json::to_writer(&mut bytes, value).expect("wire types have text keys and no failing serializers");
     bytes
+}
+
+/// Longest free text a merchant or shopper may give with a command, in characters: fits the entities' 500 bytes in any
+/// script.
+pub const TEXT_CHARS_MAX: usize = 125;
+
+/// Rejects free text that is shorter than `chars_min` or too long, naming the input.
+pub fn check_text(field: &str, text: &str, chars_min: usize) -> Result<(), Problem> {
+    if (chars_min..=TEXT_CHARS_MAX).contains(&text.chars().count()) {
+        return Ok(());
+    }
+    Err(Problem::invalid(field, format!("{chars_min} to {TEXT_CHARS_MAX} characters")))
 }
 
 /// Rejects what is not RFC 3339, naming the input.

@@ -5,7 +5,7 @@ use utoipa::openapi::{KnownFormat, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{PageSize, Time};
-use crate::domain::ids::{CartId, HoldId, OrderId, ProductId, RefundId, Sku};
+use crate::domain::ids::{ApiKeyId, CartId, HoldId, OrderId, ProductId, RefundId, Sku};
 use crate::domain::money::{Currency, MINOR_UNITS_MAX};
 use crate::domain::quantity::Quantity;
 use crate::http::describe::{pattern, whole_number};
@@ -32,6 +32,7 @@ schema! {
     CartId => pattern(HEX_128, "00ff10203040506070809010a0b0c0d0");
     OrderId => pattern(HEX_128, "00ff10203040506070809010a0b0c0d0");
     HoldId => pattern(HEX_128, "00ff10203040506070809010a0b0c0d0");
+    ApiKeyId => pattern(HEX_128, "00ff10203040506070809010a0b0c0d0");
     RefundId => pattern(HEX_128, "00ff10203040506070809010a0b0c0d0");
     Sku => pattern(WORD, "TEA-100");
     ProductId => pattern(WORD, "green-tea");

@@ -2,8 +2,9 @@
 //! store, so that memory stays bounded however many orders there were, and a restart continues where it stopped.
 //!
 //! Changes gather in memory, one entry per SKU or order, and are written by [`ListWriter::flush`] in one batch with the
-//! feed cursors: a hot SKU costs a row or two per flush, not per sale, and rows and cursors never disagree. Every change
-//! says how things are, so feeding a record twice changes nothing. Rows that cannot be read are dropped with all others.
+//! feed cursors: a hot SKU costs a row or two per flush, not per sale, and rows and cursors never disagree. Every
+//! change says how things are, so feeding a record twice changes nothing. Rows that cannot be read are dropped with all
+//! others.
 //!
 //! Written by the projector alone; read by [`reader`].
 

@@ -1,0 +1,154 @@
+//! `stockroom bench`: drives a running node over real HTTP and says how fast it answered.
+//!
+//! One connection per client, no pool, nothing between the measurement and the socket. Closed loop: every client sends
+//! its next operation when the last one is answered. Open loop (`--rate`): operations start when they are due, whether
+//! or not earlier ones are answered, and latency counts from when they were due, so that a stall is not hidden by the
+//! clients waiting through it. Refusals by the shop (sold out) are counted apart from failures.
+
+mod connection;
+mod measure;
+mod scenario;
+mod setup;
+mod shopper;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::Instant;
+
+use super::exit::{Exit, Failure};
+use super::{Context, output};
+use connection::Target;
+use measure::{Report, Tally};
+use scenario::Scenario;
+use shopper::Shopper;
+
+/// Arguments of `bench`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct BenchArguments {
+    /// What the clients do
+    scenario: Scenario,
+    /// Public address of the node (plain HTTP)
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// Clients, one connection each
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    clients: u32,
+    /// Measured seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    duration: u64,
+    /// Seconds before measuring starts
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    warmup: u64,
+    /// Open loop: operations per second of all clients together. Without it, closed loop
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rate: Option<u32>,
+    /// SKUs of the scenarios that spread over many
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    skus: u32,
+    /// Merchant key, to stock what is sold. Without it the bench SKUs must exist already
+    #[arg(long, value_name = "KEY", env = "STOCKROOM_MERCHANT_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Life of the holds that are placed
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    hold_seconds: u64,
+    /// Send an Idempotency-Key with every hold, as careful shoppers do
+    #[arg(long)]
+    keyed: bool,
+}
+
+/// When measuring starts and ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schedule {
+    start: Instant,
+    measure_from: Instant,
+    end: Instant,
+}
+
+/// Sets up, drives, reports.
+pub(super) fn run(arguments: &BenchArguments, context: &Context) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(drive(arguments))?;
+    if context.json() { output::json(&report) } else { output::line(report.to_string()) }
+}
+
+async fn drive(arguments: &BenchArguments) -> Result<Report, Failure> {
+    let target = Arc::new(Target::resolve(&arguments.url).await.map_err(unreachable)?);
+    setup::stock(arguments, &target).await?;
+    let start = tokio_now();
+    let measure_from = start + Duration::from_secs(arguments.warmup);
+    let schedule = Schedule { start, measure_from, end: measure_from + Duration::from_secs(arguments.duration) };
+    output::talk(format_args!(
+        "{} with {} clients, {} s after {} s of warm-up",
+        arguments.scenario, arguments.clients, arguments.duration, arguments.warmup
+    ));
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..arguments.clients {
+        let shopper = Shopper::new(number, arguments.clone(), target.clone());
+        clients.spawn(client(shopper, schedule, pace(arguments, number)));
+    }
+    let mut total = Tally::default();
+    while let Some(tally) = clients.join_next().await {
+        total.merge(&tally?);
+    }
+    if total.operations() == 0 {
+        let failed =
+            total.failures().next().map_or_else(|| "no operation finished".to_owned(), |(what, _)| what.clone());
+        return Err(Failure::said(Exit::Failed, format_args!("nothing was measured: {failed}"))
+            .advise("check --url, and give --key so that the bench can stock what it sells"));
+    }
+    Ok(Report::new(arguments.scenario, arguments.clients, arguments.rate, schedule.end - schedule.measure_from, total))
+}
+
+/// Open loop: when client `number` starts its first operation, and how long after that each further one.
+fn pace(arguments: &BenchArguments, number: u32) -> Option<(Duration, Duration)> {
+    let rate = arguments.rate?;
+    let between = Duration::from_secs_f64(1.0 / f64::from(rate));
+    Some((between * number, between * arguments.clients))
+}
+
+async fn client(mut shopper: Shopper, schedule: Schedule, pace: Option<(Duration, Duration)>) -> Tally {
+    let mut due = schedule.start + pace.map_or(Duration::ZERO, |(first, _)| first);
+    while due < schedule.end {
+        if let Some((_, between)) = pace {
+            tokio::time::sleep_until(due).await;
+            shopper.operate(due, due >= schedule.measure_from).await;
+            due += between;
+        } else {
+            shopper.operate(due, due >= schedule.measure_from).await;
+            due = tokio_now();
+        }
+    }
+    shopper.into_tally()
+}
+
+/// Now, by the clock of tokio's timers.
+fn tokio_now() -> Instant {
+    Instant::now()
+}
+
+fn unreachable(error: connection::ConnectionError) -> Failure {
+    Failure::new(Exit::Unreachable, error).advise("start a node with `stockroom serve`, or give its address with --url")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: BenchArguments,
+    }
+
+    #[test]
+    fn open_loop_spreads_the_clients_evenly() {
+        let line = Line::parse_from(["bench", "hot-sku", "--rate", "1000", "--clients", "4"]);
+        let millisecond = Duration::from_millis(1);
+        assert_eq!(pace(&line.bench, 0), Some((Duration::ZERO, 4 * millisecond)));
+        assert_eq!(pace(&line.bench, 3), Some((3 * millisecond, 4 * millisecond)));
+    }
+}

@@ -1,0 +1,268 @@
+//! Carts: what a shopper wants to buy. An edit is one command to the cart; title and price of a line are read from its
+//! stock item just before. Every answer is the whole cart as it is after the edit.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+
+use crate::domain::cart::{CartCommand, CartReply, CartView};
+use crate::domain::ids::{CartId, EntityId, Sku};
+use crate::domain::money::Currency;
+use crate::domain::pricing::Offer;
+use crate::domain::privacy::Sealed;
+use crate::domain::quantity::Quantity;
+use crate::domain::registry::{AnyCommand, AnyReply};
+use crate::domain::rejection::Rejection;
+use crate::http::AppState;
+use crate::http::call::{self, Call, Identity, Json, NoBody, Params};
+use crate::http::error::{Code, Problem};
+use crate::http::follow::Follower;
+use crate::http::route::{Access, Route};
+use crate::http::sealing;
+use crate::http::wire::buyer::Buyer;
+use crate::http::wire::cart::{Cart, LineQuantity, Merge, NewCart};
+use crate::http::wire::{self};
+
+const TAG: &str = "Carts";
+const ID: (&str, &str) = ("id", "The cart.");
+const IF_MATCH: (&str, &str) = ("If-Match", "Only if the cart is at this version, e.g. `\"7\"`.");
+/// What every edit of a cart can be refused with.
+const EDIT_FAILURES: [Code; 4] = [Code::NotFound, Code::CartGone, Code::CartMerging, Code::CartVersion];
+
+/// How long the answer to a merge waits for the other cart's lines.
+const MERGE_WAIT: Duration = Duration::from_secs(5);
+
+/// The table.
+pub fn routes() -> Vec<Route> {
+    let mut routes = cart_routes();
+    routes.extend(edit_routes());
+    routes
+}
+
+fn cart_routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, "/v1/carts", Access::Public, create).describe(|route| {
+            route
+                .called(TAG, "createCart", "Begin a cart")
+                .body::<NewCart>()
+                .answers::<Cart>(StatusCode::CREATED, "An empty cart.")
+                .with_header("Location", "The cart.")
+                .with_header("ETag", "The cart's version.")
+        }),
+        Route::new(Method::GET, "/v1/carts/{id}", Access::Public, show).describe(|route| {
+            route
+                .called(TAG, "getCart", "See a cart")
+                .path::<CartId>(ID.0, ID.1)
+                .answers::<Cart>(StatusCode::OK, "The cart.")
+                .with_header("ETag", "The cart's version.")
+                .fails(&[Code::NotFound, Code::CartGone])
+        }),
+        Route::new(Method::POST, "/v1/carts/{id}/merge", Access::Public, merge).describe(|route| {
+            route
+                .called(TAG, "mergeCarts", "Take over another cart's lines")
+                .text(
+                    "Quantities of the same SKU add up. The other cart is closed. Nothing is lost when it is refused.",
+                )
+                .path::<CartId>(ID.0, ID.1)
+                .header::<String>(IF_MATCH.0, IF_MATCH.1)
+                .body::<Merge>()
+                .answers::<Cart>(StatusCode::OK, "The cart with the lines of both.")
+                .with_header("ETag", "The cart's version.")
+                .fails(&EDIT_FAILURES)
+                .fails(&[Code::TooLarge, Code::Unavailable])
+        }),
+    ]
+}
+
+fn edit_routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::PUT, "/v1/carts/{id}/lines/{sku}", Access::Public, set_line).describe(|route| {
+            route
+                .called(TAG, "setLine", "Say how many units of a SKU the cart holds")
+                .path::<CartId>(ID.0, ID.1)
+                .path::<Sku>("sku", "What.")
+                .header::<String>(IF_MATCH.0, IF_MATCH.1)
+                .body::<LineQuantity>()
+                .answers::<Cart>(StatusCode::OK, "The cart after the edit.")
+                .with_header("ETag", "The cart's version.")
+                .fails(&EDIT_FAILURES)
+                .fails(&[Code::Unavailable, Code::TooLarge])
+        }),
+        Route::new(Method::DELETE, "/v1/carts/{id}/lines/{sku}", Access::Public, remove_line).describe(|route| {
+            route
+                .called(TAG, "removeLine", "Take a SKU out of the cart")
+                .path::<CartId>(ID.0, ID.1)
+                .path::<Sku>("sku", "What.")
+                .header::<String>(IF_MATCH.0, IF_MATCH.1)
+                .answers::<Cart>(StatusCode::OK, "The cart after the edit; also when the SKU was not in it.")
+                .with_header("ETag", "The cart's version.")
+                .fails(&EDIT_FAILURES)
+        }),
+        Route::new(Method::PUT, "/v1/carts/{id}/buyer", Access::Public, set_buyer).describe(|route| {
+            route
+                .called(TAG, "setBuyer", "Say who buys")
+                .text("Sealed before it is stored; erased with the order's personal data.")
+                .path::<CartId>(ID.0, ID.1)
+                .header::<String>(IF_MATCH.0, IF_MATCH.1)
+                .body::<Buyer>()
+                .answers::<Cart>(StatusCode::OK, "The cart after the edit.")
+                .with_header("ETag", "The cart's version.")
+                .fails(&EDIT_FAILURES)
+        }),
+    ]
+}
+
+async fn create(State(state): State<AppState>, call: Call, body: Json<NewCart>) -> Result<Response, Problem> {
+    let identity = call.identity(&state, None, &body.bytes)?;
+    let id = CartId(identity.stamp.command.0);
+    let command = CartCommand::Create { currency: body.value.currency, fingerprint: identity.stamp.fingerprint };
+    let answer = state.ask(EntityId::cart(id), AnyCommand::Cart(command), identity).await?;
+    let mut response = cart_answer(&state, id, StatusCode::CREATED).await?;
+    response.headers_mut().insert(header::LOCATION, wire::location(format_args!("/v1/carts/{id}")));
+    Ok(wire::marked(response, answer.replayed))
+}
+
+async fn show(State(state): State<AppState>, Params(id): Params<CartId>) -> Result<Response, Problem> {
+    cart_answer(&state, id, StatusCode::OK).await
+}
+
+async fn set_line(
+    State(state): State<AppState>,
+    call: Call,
+    Params((id, sku)): Params<(CartId, Sku)>,
+    headers: HeaderMap,
+    body: Json<LineQuantity>,
+) -> Result<Response, Problem> {
+    let expected_version = call::if_match(&headers)?;
+    let identity = call.identity(&state, Some(&EntityId::cart(id)), &body.bytes)?;
+    let command = match body.value.quantity {
+        0 => CartCommand::RemoveLine { sku, expected_version },
+        units => {
+            let quantity =
+                Quantity::new(units).ok_or_else(|| Problem::invalid("quantity", "a whole number from 0 to 1000000"))?;
+            let cart = read(&state, id).await?;
+            let offer = offer_of(&state, &sku, cart.currency).await?;
+            let offer = offer.ok_or_else(|| Problem::from(Rejection::Unavailable { sku: sku.clone() }))?;
+            CartCommand::SetLine { sku, quantity, offer, expected_version }
+        }
+    };
+    edit(&state, id, command, identity).await
+}
+
+async fn remove_line(
+    State(state): State<AppState>,
+    call: Call,
+    Params((id, sku)): Params<(CartId, Sku)>,
+    headers: HeaderMap,
+    _body: NoBody,
+) -> Result<Response, Problem> {
+    let expected_version = call::if_match(&headers)?;
+    let identity = call.identity(&state, Some(&EntityId::cart(id)), &[])?;
+    edit(&state, id, CartCommand::RemoveLine { sku, expected_version }, identity).await
+}
+
+async fn set_buyer(
+    State(state): State<AppState>,
+    call: Call,
+    Params(id): Params<CartId>,
+    headers: HeaderMap,
+    body: Json<Buyer>,
+) -> Result<Response, Problem> {
+    body.value.check()?;
+    let expected_version = call::if_match(&headers)?;
+    let identity = call.identity(&state, Some(&EntityId::cart(id)), &body.bytes)?;
+    let (sealed, secret) = sealing::seal(state.rng(), &body.value);
+    edit(&state, id, CartCommand::SetBuyer { sealed, secret, expected_version }, identity).await
+}
+
+async fn edit(state: &AppState, id: CartId, command: CartCommand, identity: Identity) -> Result<Response, Problem> {
+    let answer = state.ask(EntityId::cart(id), AnyCommand::Cart(command), identity).await?;
+    Ok(wire::marked(cart_answer(state, id, StatusCode::OK).await?, answer.replayed))
+}
+
+async fn merge(
+    State(state): State<AppState>,
+    call: Call,
+    Params(id): Params<CartId>,
+    headers: HeaderMap,
+    body: Json<Merge>,
+) -> Result<Response, Problem> {
+    let from = body.value.from;
+    let entity = EntityId::cart(id);
+    let expected_version = call::if_match(&headers)?;
+    let identity = call.identity(&state, Some(&entity), &body.bytes)?;
+    let mut follower = Follower::new(&state, entity.clone());
+    let command = AnyCommand::Cart(CartCommand::Merge { from, expected_version });
+    let answer = state.ask(entity, command, identity).await?;
+    let merged = async {
+        loop {
+            let cart = read(&state, id).await?;
+            if cart.merging != Some(from) {
+                return Ok::<CartView, Problem>(cart);
+            }
+            if !follower.changed_soon().await {
+                return Err(Problem::new(Code::OutcomeUnknown, "the node stops; ask again"));
+            }
+        }
+    };
+    let cart = tokio::time::timeout(MERGE_WAIT, merged)
+        .await
+        .map_err(|_elapsed| Problem::new(Code::OutcomeUnknown, "the other cart has not answered yet; ask again"))??;
+    let refused = cart.last_merge.as_ref().filter(|merge| merge.from == from).and_then(|merge| merge.refused.clone());
+    if let Some(rejection) = refused {
+        return Err(rejection.into());
+    }
+    Ok(wire::marked(rendered(&state, &cart, StatusCode::OK).await?, answer.replayed))
+}
+
+/// A cart as it is now.
+pub async fn read(state: &AppState, id: CartId) -> Result<CartView, Problem> {
+    let answer = state.read(EntityId::cart(id), AnyCommand::Cart(CartCommand::Show)).await?;
+    match answer.reply {
+        AnyReply::Cart(CartReply::Shown(view)) => Ok(*view),
+        _ => Err(wire::unexpected(&answer)),
+    }
+}
+
+/// What a SKU is offered at now; `None` when it is not for sale in that currency.
+pub async fn offer_of(state: &AppState, sku: &Sku, currency: Currency) -> Result<Option<Offer>, Problem> {
+    match super::stock::read(state, sku).await {
+        Ok((view, _)) => Ok(view.listing.and_then(|listing| listing.offer(currency))),
+        Err(problem) if problem.code() == Code::NotFound => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+async fn cart_answer(state: &AppState, id: CartId, status: StatusCode) -> Result<Response, Problem> {
+    let view = read(state, id).await?;
+    rendered(state, &view, status).await
+}
+
+async fn rendered(state: &AppState, view: &CartView, status: StatusCode) -> Result<Response, Problem> {
+    let cart = opened(state, view).await?;
+    let mut response = wire::json(status, &cart);
+    let tag = HeaderValue::from_str(&format!("\"{}\"", view.version)).expect("digits are visible");
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
+}
+
+/// The cart on the wire, its buyer opened.
+pub async fn opened(state: &AppState, view: &CartView) -> Result<Cart, Problem> {
+    let buyer = match &view.buyer {
+        Some(sealed) => open_buyer(state, view.id, sealed).await?,
+        None => None,
+    };
+    Ok(Cart::new(view, buyer))
+}
+
+/// Who buys; `None` once the key is erased. The key is kept on the cart's shard, also for the order that came of it.
+pub async fn open_buyer(state: &AppState, cart: CartId, sealed: &Sealed) -> Result<Option<Buyer>, Problem> {
+    let Some(secret) = state.vault().secret(&EntityId::cart(cart), sealed.key).await? else { return Ok(None) };
+    let buyer = sealing::open(&secret, sealed).map_err(|error| {
+        tracing::error!(%cart, %error, "personal data cannot be opened");
+        Problem::new(Code::InternalError, "personal data cannot be opened")
+    })?;
+    Ok(Some(buyer))
+}

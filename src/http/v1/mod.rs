@@ -1,0 +1,17 @@
+//! The shopper's part: catalogue, stock and holds, carts, orders.
+
+pub mod carts;
+pub mod orders;
+pub mod products;
+pub mod stock;
+
+use super::route::Route;
+
+/// The table.
+pub fn routes() -> Vec<Route> {
+    let mut routes = products::routes();
+    routes.extend(stock::routes());
+    routes.extend(carts::routes());
+    routes.extend(orders::routes());
+    routes
+}
