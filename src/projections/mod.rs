@@ -14,4 +14,6 @@ pub mod lists;
 pub mod query;
 pub mod read_side;
 pub mod search;
+#[cfg(test)]
+mod shop_tests;
 pub mod states;
