@@ -20,6 +20,7 @@ use super::messages::{Answer, AskError, Origin, Request};
 use super::observe::Observer;
 use super::ports::{AppendError, Courier, LeaseError, Replication, VerdictListener};
 use super::shard::ShardMessage;
+use super::storage_gate::StorageGate;
 use super::turn::{Entity, Formed, ReplySender, UNHURRIED, Waiting};
 use crate::clock::NodeClock;
 use crate::domain::entity::{Fingerprint, Obligation, Settlement, Stamp};
@@ -99,6 +100,8 @@ pub struct Surroundings {
     pub courier: Arc<dyn Courier>,
     /// The node's time.
     pub clock: Arc<NodeClock>,
+    /// Whether client writes are let in.
+    pub gate: StorageGate,
     /// Who counts.
     pub observer: Arc<Observer>,
 }
@@ -161,6 +164,7 @@ impl Actor for EntityActor {
             sequence: Sequence::ZERO,
             at: Timestamp::ZERO,
             dedup: Dedup::default(),
+            gate: surroundings.gate.clone(),
         };
         Ok(EntityActorState {
             couriers: Couriers::new(surroundings.courier.clone(), myself.clone()),
@@ -210,7 +214,7 @@ impl EntityActorState {
     async fn load(&mut self) -> Result<(), ActorProcessingErr> {
         let started = self.surroundings.clock.monotonic();
         let loaded = self.surroundings.journal.load(self.surroundings.group, &self.entity.id).await?;
-        let id = self.entity.id.clone();
+        let (id, gate) = (self.entity.id.clone(), self.surroundings.gate.clone());
         let replayed = catch_unwind(AssertUnwindSafe(|| {
             let mut entity = match loaded.snapshot {
                 Some(snapshot) => Entity {
@@ -219,6 +223,7 @@ impl EntityActorState {
                     sequence: snapshot.sequence,
                     at: snapshot.at,
                     dedup: Dedup::recovered(snapshot.window, loaded.commands),
+                    gate,
                 },
                 None => Entity {
                     id: id.clone(),
@@ -226,6 +231,7 @@ impl EntityActorState {
                     sequence: Sequence::ZERO,
                     at: Timestamp::ZERO,
                     dedup: Dedup::recovered(Vec::new(), loaded.commands),
+                    gate,
                 },
             };
             for record in &loaded.records {

@@ -10,5 +10,6 @@ pub mod ports;
 pub mod quarantine;
 pub mod region;
 pub mod shard;
+pub mod storage_gate;
 pub mod turn;
 mod waker;

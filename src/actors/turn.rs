@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::dedup::{CLIENT_KEY_LIFETIME, CLIENT_KEYS_MAX, Dedup, Known};
 use super::messages::{Answer, AskError, Origin, Request};
+use super::storage_gate::StorageGate;
 use crate::domain::entity::{Nature, VaultChange};
 use crate::domain::ids::EntityId;
 use crate::domain::registry::{AnyDecision, AnyState};
@@ -46,6 +47,8 @@ pub struct Entity {
     pub at: Timestamp,
     /// What it remembers.
     pub dedup: Dedup,
+    /// Whether client writes are let in.
+    pub gate: StorageGate,
 }
 
 /// What a batch of commands would do.
@@ -180,6 +183,9 @@ impl Entity {
             assert!(decision.events.is_empty(), "ENT-3: a read has no events");
             let AnyDecision { reply, replayed, .. } = decision;
             return Err(Stop::Answered(Answer { reply, sequence: self.sequence, at, replayed }));
+        }
+        if request.origin != Origin::Owed && self.gate.is_closed() {
+            return Err(Stop::Error(AskError::StorageFull));
         }
         Ok(decision)
     }

@@ -23,6 +23,7 @@ use crate::actors::feed_signal::FeedSignal;
 use crate::actors::observe::Observer;
 use crate::actors::region::{HostedShards, RegionActor, RegionArguments, RegionMessage};
 use crate::actors::shard::ShardOptions;
+use crate::actors::storage_gate::StorageGate;
 use crate::clock::{Clock, NodeClock};
 use crate::domain::cluster::Genesis;
 use crate::domain::time::Timestamp;
@@ -108,6 +109,7 @@ pub struct Node {
     journal: Journal,
     clock: Arc<NodeClock>,
     observer: Arc<Observer>,
+    gate: StorageGate,
     feed: FeedSignal,
     seams: Seams,
 }
@@ -130,6 +132,7 @@ impl Node {
             groups: BTreeMap::new(),
             feed: FeedSignal::new(all_groups),
             observer: Arc::new(Observer::default()),
+            gate: StorageGate::default(),
             options,
             hosted,
             region,
@@ -195,6 +198,11 @@ impl Node {
         &self.observer
     }
 
+    /// Whether client writes are let in.
+    pub fn gate(&self) -> &StorageGate {
+        &self.gate
+    }
+
     /// What it was started with.
     pub fn options(&self) -> &NodeOptions {
         &self.options
@@ -245,6 +253,7 @@ impl Node {
                 self.seams.rng.clone(),
             )),
             clock: self.clock.clone(),
+            gate: self.gate.clone(),
             observer: self.observer.clone(),
         });
         tokio::spawn(follow(group.id(), group.leadership(), self.region.clone(), surroundings));

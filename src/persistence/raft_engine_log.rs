@@ -6,7 +6,8 @@
 //!
 //! Promises: what a callback reported is on disk. Opening verifies every checksum ([`scan`]): a torn tail is copied
 //! aside and cut off with a warning; anything else that cannot be read is refused, naming file and offset, because
-//! acknowledged entries may be behind it. A full disk is reported as [`LogError::Full`] and leaves no trace. A failed
+//! acknowledged entries may be behind it. A full disk is
+//! waited out until the log is closed (P28); what then was not written is reported as [`LogError::Full`] and left no trace. A failed
 //! fsync ends the process: nobody knows what is on disk then, and asking again does not tell.
 //!
 //! raft-engine has no suffix truncation and forgets where an empty log begins, so two values of ours lie beside a
@@ -23,6 +24,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::{fs, io};
 
@@ -60,6 +62,7 @@ pub struct RaftEngineLog {
     groups: Arc<Groups>,
     work: mpsc::Sender<Work>,
     reads: mpsc::Sender<Read>,
+    closing: Arc<AtomicBool>,
     directory: PathBuf,
 }
 
@@ -100,8 +103,10 @@ impl RaftEngineLog {
         let (work, work_queue) = mpsc::channel();
         let (reads, read_queue) = mpsc::channel();
         let engine = Arc::new(engine);
-        owner::spawn(engine, groups.clone(), work_queue, read_queue).map_err(|e| io_error("start thread", &e))?;
-        Ok(Self { groups, work, reads, directory: directory.clone() })
+        let closing = Arc::new(AtomicBool::new(false));
+        owner::spawn(engine, groups.clone(), closing.clone(), work_queue, read_queue)
+            .map_err(|error| io_error("start thread", &error))?;
+        Ok(Self { groups, work, reads, closing, directory: directory.clone() })
     }
 
     /// Every group that was ever written to.
@@ -202,6 +207,7 @@ impl Log for RaftEngineLog {
     }
 
     async fn close(&self) {
+        self.closing.store(true, Ordering::Release);
         let _ = self.ask(Work::Close).await;
     }
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::{io, thread};
 
@@ -47,6 +48,9 @@ pub(super) struct Read {
     pub done: oneshot::Sender<Result<Vec<LogEntry>, LogError>>,
 }
 
+/// Between two tries on a full disk.
+const FULL_RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
 type Change = (GroupId, u64, Operation, OnFlushed);
 
 /// Starts both threads. They end when told to close or when the log is dropped.
@@ -54,6 +58,7 @@ type Change = (GroupId, u64, Operation, OnFlushed);
 pub(super) fn spawn<F: FileSystem + 'static>(
     engine: Arc<Engine<F>>,
     groups: Arc<Groups>,
+    closing: Arc<AtomicBool>,
     work: Receiver<Work>,
     reads: Receiver<Read>,
 ) -> io::Result<()> {
@@ -66,7 +71,7 @@ pub(super) fn spawn<F: FileSystem + 'static>(
             let _ = read.done.send(entries);
         }
     })?;
-    let mut owner = Owner { engine: Some(engine), groups };
+    let mut owner = Owner { engine: Some(engine), groups, closing };
     thread::Builder::new().name("log-owner".to_owned()).spawn(move || owner.run(&work))?;
     Ok(())
 }
@@ -75,6 +80,8 @@ struct Owner<F: FileSystem> {
     /// `None` once closed.
     engine: Option<Arc<Engine<F>>>,
     groups: Arc<Groups>,
+    /// Set once the log is to be closed: a full disk is then no longer waited for.
+    closing: Arc<AtomicBool>,
 }
 
 impl<F: FileSystem + 'static> Owner<F> {
@@ -92,6 +99,23 @@ impl<F: FileSystem + 'static> Owner<F> {
                 Some(Work::Change { .. }) | None => {}
             }
             next = work.recv().ok();
+        }
+    }
+
+    /// A full disk is waited out here, with everything queued behind (P28): Raft would stop a group for good if it
+    /// were told. The node refuses client writes long before, so that what waits is bounded.
+    #[allow(clippy::disallowed_methods, reason = "this is the log's own thread, which blocks on the disk anyway")]
+    fn write_when_there_is_room(&self, engine: &Engine<F>, batch: &mut LogBatch) -> Result<(), LogError> {
+        let mut warned = false;
+        loop {
+            let outcome = write_synced(engine, &mut batch.clone());
+            if !matches!(outcome, Err(LogError::Full)) || self.closing.load(Ordering::Acquire) {
+                return outcome;
+            }
+            if !std::mem::replace(&mut warned, true) {
+                tracing::error!("the disk is full: nothing can be committed until space is made");
+            }
+            thread::sleep(FULL_RETRY_PAUSE);
         }
     }
 
@@ -120,7 +144,7 @@ impl<F: FileSystem + 'static> Owner<F> {
             add_to_batch(&mut batch, group, &mut contents[position].1, operation);
             fresh.push(on_flushed);
         }
-        let outcome = write_synced(&engine, &mut batch);
+        let outcome = self.write_when_there_is_room(&engine, &mut batch);
         {
             let mut groups = lock(&self.groups);
             for (group, content) in contents {
