@@ -191,6 +191,7 @@ impl CheckpointKeeper {
 
     /// Keeps a checkpoint received from another replica, whole and verified or not at all.
     pub async fn receive(&self, group: GroupId, index: u64, data: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
+        let _turn = self.turns.take(group).await;
         let name = format!("{:010}-{index:020}{SUFFIX}", group.0);
         let checkpoint = Checkpoint { name, group, index, bytes: data.len() as u64 };
         let mut writer = self.files.create(&checkpoint.name).await.map_err(io_error("create"))?;

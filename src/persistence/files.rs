@@ -64,6 +64,7 @@ impl DiskFiles {
 }
 
 /// Disk work blocks; it runs on tokio's blocking threads.
+#[allow(clippy::disallowed_methods, reason = "the one home of checkpoint files; memory stands in for it in simulation")]
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     #[allow(clippy::disallowed_methods, reason = "checkpoint files are read and written off the runtime")]
     let work = tokio::task::spawn_blocking(work);

@@ -346,6 +346,20 @@ impl Journal {
         codec::decode_vault_key(&value).map(Some).map_err(|source| damaged(&key, source))
     }
 
+    /// Every group that has rows, in order.
+    pub async fn groups(&self) -> Result<Vec<GroupId>, JournalError> {
+        let mut groups = Vec::new();
+        let mut from = keys::group_range(GroupId(0)).from;
+        loop {
+            let range = KeyRange { from, to: keys::end_of_groups() };
+            let rows = self.page(range, Direction::Forward, 1, usize::MAX).await?;
+            let Some((key, _)) = rows.first() else { return Ok(groups) };
+            let (group, _) = keys::parse(key).ok_or_else(|| damaged(key, not_ours()))?;
+            from = keys::group_range(group).to;
+            groups.push(group);
+        }
+    }
+
     /// The next entities of a group in key order, after a given one or from the first.
     pub async fn entities(
         &self,
@@ -380,9 +394,8 @@ impl Journal {
             let range = KeyRange { from: position, to: all.to.clone() };
             let rows = self.page(range, Direction::Forward, 1, usize::MAX).await?;
             let Some((key, _)) = rows.first() else { break };
-            let entity = keys::parse(key).and_then(|(_, parsed)| parsed.entity()).ok_or_else(|| {
-                damaged(key, DecodeError::Malformed { reason: "not a key of this layout".to_owned() })
-            })?;
+            let entity = keys::parse(key).and_then(|(_, parsed)| parsed.entity());
+            let entity = entity.ok_or_else(|| damaged(key, not_ours()))?;
             position = keys::entity_range(group, &entity).to;
             entities.push(entity);
         }
@@ -416,6 +429,10 @@ impl Journal {
 fn decode_batch(entity: &EntityId, (key, value): &Row) -> Result<Vec<Record>, JournalError> {
     let row = codec::decode_batch_row(value).map_err(|source| damaged(key, source))?;
     codec::decode_records(entity.kind, &row.records).map_err(|source| damaged(key, source))
+}
+
+fn not_ours() -> DecodeError {
+    DecodeError::Malformed { reason: "not a key of this layout".to_owned() }
 }
 
 fn damaged(key: &[u8], source: DecodeError) -> JournalError {

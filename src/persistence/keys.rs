@@ -102,6 +102,11 @@ pub fn group_range(group: GroupId) -> KeyRange {
     KeyRange::of_prefix(Bytes::copy_from_slice(&group.0.to_be_bytes()))
 }
 
+/// Above every group's keys: group numbers stay far below the largest.
+pub fn end_of_groups() -> Bytes {
+    Bytes::from_static(&[0xff; 4])
+}
+
 /// Everything about every entity of a group, entity by entity.
 pub fn entities_range(group: GroupId) -> KeyRange {
     KeyRange::of_prefix(area(group, AREA_ENTITY, 0).freeze())

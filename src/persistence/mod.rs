@@ -19,6 +19,7 @@ pub mod records;
 #[cfg(test)]
 mod sled_damage_tests;
 pub mod sled_store;
+pub mod storage;
 pub mod store;
 #[cfg(test)]
 mod testkit;

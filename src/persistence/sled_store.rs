@@ -7,8 +7,9 @@
 //! sled's own `flush` does not reach the disk on Linux (it stops at sync_file_range), so [`Store::sync`] adds an
 //! fdatasync on a descriptor of our own. Between syncs a crash leaves some prefix of the batches.
 //!
-//! What goes wrong inside sled, panics included, becomes a [`StoreError`] that every later call repeats: the node then
-//! sets the directory aside and rebuilds it from checkpoint and log.
+//! What goes wrong inside sled, panics included, becomes a [`StoreError`] that every later call repeats. Damage also
+//! leaves a mark in the directory, so that the next start does not trust it: it is then set aside and rebuilt from
+//! checkpoint and log.
 
 use std::fs::File;
 use std::io;
@@ -37,6 +38,8 @@ const BATCH_CHANGES_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Bytes written between two flushes of sled's buffers, to keep its memory and the replay after a crash bounded.
 const FLUSH_BYTES: usize = 4 << 20;
+/// Its presence says that sled once found damage here.
+const DAMAGE_MARK: &str = "DAMAGED";
 
 enum Request {
     Write(WriteBatch, OwnedSemaphorePermit),
@@ -65,7 +68,8 @@ impl SledStore {
         let (path, thread_depth) = (directory.to_path_buf(), depth.clone());
         let run = move || match guarded("open", || open_database(&path)) {
             Ok((database, file)) => {
-                let owner = Owner { database, file, failed: None, bytes_unflushed: 0, depth: thread_depth };
+                let mark = path.join(DAMAGE_MARK);
+                let owner = Owner { database, file, mark, failed: None, bytes_unflushed: 0, depth: thread_depth };
                 if opened.send(Ok(())).is_ok() {
                     owner.run(queue);
                 }
@@ -132,6 +136,8 @@ struct Owner {
     database: sled::Db,
     /// The file sled appends to, for fdatasync.
     file: File,
+    /// Written when damage is found.
+    mark: PathBuf,
     /// The first failure; everything after it fails the same way.
     failed: Option<StoreError>,
     bytes_unflushed: usize,
@@ -166,10 +172,23 @@ impl Owner {
             None => guarded("read", || work(self)),
         };
         if let Err(error) = &outcome {
-            self.failed.get_or_insert_with(|| error.clone());
+            self.fail(error.clone());
         }
         let _ = done.send(outcome);
         None
+    }
+
+    /// Remembers the first failure, beyond this process if it is damage.
+    fn fail(&mut self, error: StoreError) {
+        if self.failed.is_some() {
+            return;
+        }
+        if let StoreError::Damaged { reason } = &error
+            && let Err(unmarked) = std::fs::write(&self.mark, reason)
+        {
+            tracing::error!(%error, %unmarked, "the store is damaged and could not be marked so; remove it by hand");
+        }
+        self.failed = Some(error);
     }
 
     /// Writes this batch and those queued right behind it; returns the first request that is not a write.
@@ -193,8 +212,10 @@ impl Owner {
             }
             next = queue.try_recv().ok();
         }
-        if self.failed.is_none() {
-            self.failed = guarded("write", || self.apply(rows, bytes)).err();
+        if self.failed.is_none()
+            && let Err(error) = guarded("write", || self.apply(rows, bytes))
+        {
+            self.fail(error);
         }
         self.depth.fetch_sub(permits.len(), Ordering::Relaxed);
         next
@@ -250,6 +271,9 @@ impl Owner {
 }
 
 fn open_database(directory: &Path) -> Result<(sled::Db, File), StoreError> {
+    if let Ok(reason) = std::fs::read_to_string(directory.join(DAMAGE_MARK)) {
+        return Err(StoreError::Damaged { reason });
+    }
     let config = sled::Config::new().path(directory).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let database = config.use_compression(false).open().map_err(|error| store_error("open", error))?;
     let file = File::open(directory.join("db")).map_err(|error| io_error("open file", &error))?;
