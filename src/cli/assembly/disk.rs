@@ -1,21 +1,15 @@
 //! The data directory, opened: store first (it knows how far the log must reach), then the log.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cluster::hashing::ShardCount;
 use crate::config::Config;
 use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::datadir::{DataDir, DataDirError};
-use crate::persistence::files::DiskFiles;
-use crate::persistence::journal::Journal;
-use crate::persistence::log::{GroupId, Log};
-use crate::persistence::raft_engine_log::{LogOptions, RaftEngineLog};
-use crate::persistence::sled_store::SledStore;
+use crate::persistence::log::Log;
+use crate::persistence::storage::Storage;
 use crate::persistence::store::Store;
-use crate::persistence::turns::Turns;
 use crate::rng::Rng;
 
 /// Everything on disk. Clones share it; the directory is unlocked when the last one goes.
@@ -34,16 +28,8 @@ impl Disk {
     /// Opens, and on first use makes, the data directory of the configuration.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let directory = Arc::new(DataDir::open(&config.node.data_dir).map_err(refused)?);
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&directory.store())?);
-        let options = LogOptions {
-            directory: directory.log(),
-            set_aside: directory.set_aside(),
-            purge_threshold_bytes: config.storage.log_bytes_max.0,
-            applied: applied(&store).await?,
-        };
-        let log: Arc<dyn Log> = Arc::new(RaftEngineLog::open(&options)?);
-        let files = Arc::new(DiskFiles::open(&directory.checkpoints())?);
-        let checkpoints = CheckpointKeeper::new(files, store.clone(), Turns::new());
+        let storage = Storage::open(&directory, config.storage.log_bytes_max.0).await?;
+        let Storage { log, store, checkpoints, .. } = storage;
         Ok(Self { directory, log, store, checkpoints })
     }
 
@@ -82,18 +68,6 @@ impl Disk {
         file.sync_all()?;
         Ok(token)
     }
-}
-
-/// How far each group's log is applied to the store.
-async fn applied(store: &Arc<dyn Store>) -> Result<BTreeMap<GroupId, u64>, Failure> {
-    let journal = Journal::new(store.clone());
-    let mut all = BTreeMap::new();
-    for group in (0..=ShardCount::MAX).map(GroupId) {
-        if let Some(applied) = journal.applied(group).await? {
-            all.insert(group, applied.index);
-        }
-    }
-    Ok(all)
 }
 
 fn refused(error: DataDirError) -> Failure {
