@@ -39,6 +39,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The order and its total, or the totals before and after a change of prices, or a refusal.
+type Checkout = Result<Result<(u8, u64), (u64, u64)>, Rejection>;
+
 #[derive(Default)]
 struct Model {
     version: u64,
@@ -74,7 +77,7 @@ impl Model {
     }
 
     /// What a checkout comes to: the order and its total, or the totals before and after, or why not.
-    fn check_out(&mut self, order: u8, behind: u64, dearer: u64) -> Result<Result<(u8, u64), (u64, u64)>, Rejection> {
+    fn check_out(&mut self, order: u8, behind: u64, dearer: u64) -> Checkout {
         let version = self.version.saturating_sub(behind);
         if let Some(told) = self.refused.get(&order) {
             return Ok(Err(*told));
