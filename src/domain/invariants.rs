@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::cart::Cart;
 use super::stock::StockItem;
 
 /// A promise with a name.
@@ -33,6 +34,12 @@ laws! {
     "STK-4": "the expiry index holds exactly the shoppers' live holds";
     "STK-5": "no more units came back than were sold, in total and per hold";
     "STK-6": "a hold is live or ended, never both, and a sale is forgotten only when its order said so";
+    "CRT-1": "a cart has at most 1000 lines";
+    "CRT-2": "a cart's total is the sum of its lines";
+    "CRT-3": "every line is in the cart's currency and within the limits of units and money";
+    "CRT-4": "only a version that was reached became an order";
+    "CRT-5": "a consumed version has no lines left";
+    "CRT-6": "every order of a cart answers the checkout that asked for it, and each order is of one version";
 }
 
 /// A law that does not hold, and where.
@@ -85,5 +92,28 @@ pub fn check_stock(item: &StockItem) -> Vec<Breach> {
     }
     let forgettable: BTreeSet<_> = item.ended.iter().filter_map(|(id, ended)| Some((ended.forget_at?, *id))).collect();
     audit.must("STK-6", forgettable == item.forgettable, || format!("{sku}: forgetting index differs"));
+    audit.breaches
+}
+
+/// Recounts one cart from its lines.
+pub fn check_cart(cart: &Cart) -> Vec<Breach> {
+    let mut audit = Audit::default();
+    let (id, totals) = (cart.id, cart.totals());
+    audit.must("CRT-1", cart.lines.len() <= super::cart::LINES_MAX, || format!("cart {id}: {}", cart.lines.len()));
+    let sum: u64 = cart.lines.values().map(|line| line.total()).sum();
+    audit.must("CRT-2", sum == totals.subtotal, || format!("cart {id}: lines come to {sum}, {totals:?}"));
+    for (sku, line) in &cart.lines {
+        let same = line.offer.unit_price.currency == totals.currency;
+        let fits = line.offer.line_total(line.quantity).is_some();
+        audit.must("CRT-3", same && fits, || format!("cart {id}: {sku}: {line:?}"));
+    }
+    for (version, order) in &cart.orders {
+        audit.must("CRT-4", *version <= cart.version, || format!("cart {id}: order {order} of version {version}"));
+        audit.must("CRT-6", cart.answers.contains_key(order), || format!("cart {id}: order {order} was not asked for"));
+    }
+    let consumed = cart.order().is_some();
+    audit.must("CRT-5", !consumed || cart.lines.is_empty(), || format!("cart {id}: {} lines", cart.lines.len()));
+    let distinct: BTreeSet<_> = cart.orders.values().collect();
+    audit.must("CRT-6", distinct.len() == cart.orders.len(), || format!("cart {id}: one order, two versions"));
     audit.breaches
 }

@@ -67,7 +67,7 @@ pub enum CartEvent {
         /// Why.
         reason: Rejection,
     },
-    /// All lines were handed to another cart; this one is closed.
+    /// All lines were handed to another cart; this one is closed for good and keeps them only to say so again.
     Surrendered {
         /// To whom.
         to: CartId,

@@ -47,7 +47,7 @@ pub enum CartReply {
     },
     /// To Surrender.
     Surrendered {
-        /// Everything the cart held, in SKU order.
+        /// Everything the cart held, in the order it was put in.
         lines: Vec<CartLine>,
     },
     /// To CheckOut: the order this version became.

@@ -75,6 +75,8 @@ pub fn listing(product: &ProductId, document: &ProductDocument, sku: &Sku, versi
 /// `Product`, or `Product, variant`, cut to what a line may show.
 fn line_title(product: &str, variant: &str) -> Arc<str> {
     let mut title = if variant.is_empty() { product.to_owned() } else { format!("{product}, {variant}") };
-    title.truncate(title.floor_char_boundary(TITLE_BYTES_MAX));
+    while title.len() > TITLE_BYTES_MAX {
+        title.pop();
+    }
     title.into()
 }
