@@ -7,3 +7,4 @@ pub mod node;
 pub mod raft;
 pub mod router;
 pub mod setup;
+pub mod upkeep;

@@ -114,11 +114,6 @@ impl RaftEngineLog {
         lock(&self.groups).keys().copied().collect()
     }
 
-    /// Every group that was ever written to.
-    pub fn groups(&self) -> Vec<GroupId> {
-        lock(&self.groups).keys().copied().collect()
-    }
-
     /// Queues work under the lock that also changes the group's state, so that both see the same order.
     fn queue(&self, group: GroupId, change: impl FnOnce(&mut GroupState) -> Operation, on_flushed: OnFlushed) {
         let mut groups = lock(&self.groups);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -88,6 +89,7 @@ pub struct Group {
     proposals: mpsc::Sender<Proposal>,
     lease: Duration,
     seed: u64,
+    appended_bytes: Arc<AtomicU64>,
 }
 
 /// Whether this node may host the group's entities.
@@ -109,6 +111,7 @@ impl Group {
         let failed = |message: String| GroupError::Start { group, message };
         let config = config(&timing).map_err(|error| failed(error.to_string()))?;
         let adapter = LogAdapter::new(group, log);
+        let appended_bytes = adapter.appended_bytes();
         let machine = StateMachine::open(group, store, checkpoints, on_applied, on_installed)
             .await
             .map_err(|error| failed(error.to_string()))?;
@@ -116,7 +119,7 @@ impl Group {
         let raft = with_randomness(seed, start).await.map_err(|error| failed(error.to_string()))?;
         let proposals = proposer::spawn(Handle(raft.clone()));
         let lease = Duration::from_millis(timing.election_min_ms * 3 / 4);
-        let group = Self { id: group, raft, proposals, lease, seed };
+        let group = Self { id: group, raft, proposals, lease, seed, appended_bytes };
         group.elect_if_alone(member).await.map_err(|message| GroupError::Start { group: group.id, message })?;
         Ok(group)
     }
@@ -172,16 +175,33 @@ impl Group {
         self.raft.metrics().borrow_watched().current_leader
     }
 
-    /// Makes a checkpoint now (P26).
-    pub async fn checkpoint(&self) -> Result<(), GroupError> {
-        let failed = |message: String| GroupError::Start { group: self.id, message };
-        self.raft.trigger().snapshot().await.map_err(|error| failed(error.to_string()))
+    /// Asks for a checkpoint (P26); it is made in the background.
+    pub async fn checkpoint(&self) {
+        if let Err(error) = self.raft.trigger().snapshot().await {
+            tracing::warn!(group = %self.id, %error, "a checkpoint could not be asked for");
+        }
+    }
+
+    /// The last log index Raft knows to be in a checkpoint.
+    pub fn snapshot_index(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().snapshot.map(|id| id.index)
     }
 
     /// Purges the log up to and including this index; entries no checkpoint covers are kept by openraft.
-    pub async fn purge(&self, through: u64) -> Result<(), GroupError> {
-        let failed = |message: String| GroupError::Start { group: self.id, message };
-        self.raft.trigger().purge_log(through).await.map_err(|error| failed(error.to_string()))
+    pub async fn purge(&self, through: u64) {
+        if let Err(error) = self.raft.trigger().purge_log(through).await {
+            tracing::warn!(group = %self.id, %error, "the log could not be purged");
+        }
+    }
+
+    /// Bytes appended to the group's log since the last reset.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Forgets this many appended bytes: a checkpoint covers them.
+    pub fn reset_appended_bytes(&self, covered: u64) {
+        self.appended_bytes.fetch_sub(covered, Ordering::Relaxed);
     }
 
     /// Stops the group; proposals in flight become Unknown.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -29,6 +30,7 @@ pub struct LogAdapter {
     group: GroupId,
     log: Arc<dyn Log>,
     tail: Arc<Mutex<BTreeMap<u64, Entry>>>,
+    appended_bytes: Arc<AtomicU64>,
     /// Whether it is known that the log has entries, or starts where the next append will.
     started: bool,
     /// Newest committed id not yet written down.
@@ -38,7 +40,12 @@ pub struct LogAdapter {
 impl LogAdapter {
     /// The adapter of `group` on the node's log.
     pub fn new(group: GroupId, log: Arc<dyn Log>) -> Self {
-        Self { group, log, tail: Arc::default(), started: false, committed_unsaved: None }
+        Self { group, log, tail: Arc::default(), appended_bytes: Arc::default(), started: false, committed_unsaved: None }
+    }
+
+    /// Counts bytes handed to the log.
+    pub fn appended_bytes(&self) -> Arc<AtomicU64> {
+        self.appended_bytes.clone()
     }
 
     async fn put_durably(&self, value: LogValue, bytes: Vec<u8>) -> io::Result<()> {
@@ -181,6 +188,8 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
             stored.push(bytes::encode_entry(&entry));
             self.remember(entry);
         }
+        let bytes: usize = stored.iter().map(|entry| entry.bytes.len()).sum();
+        self.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if let Some(first) = stored.first() {
             self.start_at(first.index).await?;
         }

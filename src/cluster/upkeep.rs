@@ -1,0 +1,156 @@
+//! Keeps a node's disk in bounds: checkpoints groups whose log has grown, purges behind two good checkpoints (P26),
+//! reclaims log files, and closes the gate for client writes while the disk is nearly full (P28).
+//!
+//! One task per node, one group at a time, so that upkeep never takes more than a fraction of the disk. A step that
+//! fails is tried again at the next round; nothing here is needed for correctness, only for not running out of space.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::raft::group::Group;
+use crate::actors::storage_gate::StorageGate;
+use crate::persistence::checkpoint::{CheckpointError, CheckpointKeeper};
+use crate::persistence::log::{GroupId, Log};
+use crate::persistence::store::Store;
+
+/// Between two looks at the disk's free space.
+const ROUND_INTERVAL: Duration = Duration::from_secs(1);
+/// Rounds between two looks at the groups' logs.
+const ROUNDS_PER_LOOK: u32 = 5;
+/// How long a checkpoint may take before the round goes on without it.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// When to act.
+#[derive(Clone, Copy, Debug)]
+pub struct UpkeepOptions {
+    /// Log bytes of a group since its last checkpoint before the next one, unless that checkpoint is larger.
+    pub checkpoint_bytes_min: u64,
+    /// Free bytes below which client writes are refused.
+    pub reserve_bytes: u64,
+}
+
+/// The disk's free space, and the reserve that is given back when it is gone.
+#[async_trait]
+pub trait Space: Send + Sync + 'static {
+    /// Bytes free for the data directory; `None` when the system does not say.
+    fn free_bytes(&self) -> Option<u64>;
+    /// The disk is nearly full: give back the ballast so that what is under way can finish.
+    async fn release_ballast(&self);
+    /// There is room again: take the ballast back.
+    async fn restore_ballast(&self);
+}
+
+/// What upkeep works on.
+pub struct Upkeep {
+    /// When to act.
+    pub options: UpkeepOptions,
+    /// The node's groups.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// Their log.
+    pub log: Arc<dyn Log>,
+    /// Their store.
+    pub store: Arc<dyn Store>,
+    /// Their checkpoints.
+    pub checkpoints: CheckpointKeeper,
+    /// Client writes.
+    pub gate: StorageGate,
+    /// The disk.
+    pub space: Arc<dyn Space>,
+}
+
+impl Upkeep {
+    /// Goes round until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut rounds = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(ROUND_INTERVAL) => {}
+            }
+            self.watch_space().await;
+            rounds += 1;
+            if rounds % ROUNDS_PER_LOOK == 0 {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = self.look_after_logs() => {}
+                }
+            }
+        }
+    }
+
+    async fn watch_space(&self) {
+        let Some(free) = self.space.free_bytes() else { return };
+        metrics::gauge!("stockroom_disk_free_bytes").set(free as f64);
+        let full = free < self.options.reserve_bytes;
+        if self.gate.set_closed(full) {
+            if full {
+                tracing::error!(free, reserve = self.options.reserve_bytes, "disk nearly full: client writes refused");
+                self.space.release_ballast().await;
+            } else {
+                tracing::info!(free, "there is room again: client writes accepted");
+                self.space.restore_ballast().await;
+            }
+        }
+    }
+
+    async fn look_after_logs(&self) {
+        let holding: BTreeSet<GroupId> = match self.log.reclaim().await {
+            Ok(groups) => groups.into_iter().collect(),
+            Err(error) => {
+                tracing::warn!(%error, "log files could not be reclaimed");
+                return;
+            }
+        };
+        for (id, group) in &self.groups {
+            if let Err(error) = self.look_after(group, holding.contains(id)).await {
+                tracing::warn!(group = %id, %error, "upkeep of a group failed, trying again later");
+            }
+        }
+    }
+
+    /// Checkpoints the group when its log has grown or holds up files, then purges what two checkpoints cover.
+    async fn look_after(&self, group: &Group, holds_files: bool) -> Result<(), CheckpointError> {
+        let newest = self.checkpoints.list(group.id()).await?.into_iter().next();
+        let grown = group.appended_bytes();
+        let size = newest.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
+        let is_behind = group.applied_index() > newest.as_ref().map(|checkpoint| checkpoint.index);
+        let is_due = grown >= self.options.checkpoint_bytes_min.max(size) || holds_files;
+        if !(is_due && is_behind) {
+            return Ok(());
+        }
+        let before = newest.map(|checkpoint| checkpoint.index);
+        if !self.checkpoint(group, before).await? {
+            tracing::warn!(group = %group.id(), "a checkpoint takes long");
+            return Ok(());
+        }
+        group.reset_appended_bytes(grown);
+        // The store must not fall back, after a crash, behind what the log still has.
+        self.store.sync().await?;
+        if let Some(purgeable) = self.checkpoints.purgeable_before(group.id()).await?.and_then(|index| index.checked_sub(1))
+        {
+            group.purge(purgeable).await;
+            tracing::info!(group = %group.id(), through = purgeable, "log purged behind two checkpoints");
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint through Raft, which then knows what it may purge. False when it takes too long.
+    async fn checkpoint(&self, group: &Group, before: Option<u64>) -> Result<bool, CheckpointError> {
+        group.checkpoint().await;
+        let deadline = tokio::time::Instant::now() + CHECKPOINT_TIMEOUT;
+        while tokio::time::Instant::now() < deadline {
+            let newest = self.checkpoints.list(group.id()).await?.into_iter().next().map(|checkpoint| checkpoint.index);
+            if newest > before && group.snapshot_index() >= newest {
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(false)
+    }
+}
