@@ -8,14 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio_util::sync::CancellationToken;
-
 use super::raft::group::Group;
 use crate::actors::storage_gate::StorageGate;
 use crate::persistence::checkpoint::{CheckpointError, CheckpointKeeper};
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::store::Store;
+use async_trait::async_trait;
 
 /// Between two looks at the disk's free space.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,24 +61,16 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Goes round until told to stop.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Goes round for as long as the node runs; every step may be cut off anywhere.
+    pub async fn run(self) {
         let mut rounds = 0;
         loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(ROUND_INTERVAL) => {}
-            }
             self.watch_space().await;
             rounds += 1;
             if rounds % ROUNDS_PER_LOOK == 0 {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    () = self.look_after_logs() => {}
-                }
+                self.look_after_logs().await;
             }
+            tokio::time::sleep(ROUND_INTERVAL).await;
         }
     }
 
@@ -132,7 +122,8 @@ impl Upkeep {
         group.reset_appended_bytes(grown);
         // The store must not fall back, after a crash, behind what the log still has.
         self.store.sync().await?;
-        if let Some(purgeable) = self.checkpoints.purgeable_before(group.id()).await?.and_then(|index| index.checked_sub(1))
+        if let Some(purgeable) =
+            self.checkpoints.purgeable_before(group.id()).await?.and_then(|index| index.checked_sub(1))
         {
             group.purge(purgeable).await;
             tracing::info!(group = %group.id(), through = purgeable, "log purged behind two checkpoints");

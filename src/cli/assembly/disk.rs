@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cluster::upkeep::Space;
 use crate::config::Config;
 use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::datadir::{DataDir, DataDirError};
@@ -36,6 +37,11 @@ impl Disk {
     /// Bytes free on its file system; zero when it cannot be asked.
     pub fn free_bytes(&self) -> u64 {
         self.directory.free_bytes().unwrap_or(0)
+    }
+
+    /// The disk, as upkeep sees it.
+    pub fn space(&self, ballast_bytes: u64) -> Arc<dyn Space> {
+        Arc::new(DirectorySpace { directory: self.directory.clone(), ballast_bytes })
     }
 
     /// Where the search index is.
@@ -72,4 +78,30 @@ impl Disk {
 
 fn refused(error: DataDirError) -> Failure {
     Failure::new(Exit::DataDirectory, error)
+}
+
+/// Free space of the directory's file system, and the ballast kept on it.
+struct DirectorySpace {
+    directory: Arc<DataDir>,
+    ballast_bytes: u64,
+}
+
+#[async_trait::async_trait]
+impl Space for DirectorySpace {
+    fn free_bytes(&self) -> Option<u64> {
+        self.directory.free_bytes().ok()
+    }
+
+    async fn release_ballast(&self) {
+        match self.directory.release_ballast() {
+            Ok(bytes) => tracing::warn!(bytes, "ballast released so that what is under way can finish"),
+            Err(error) => tracing::error!(%error, "ballast could not be released"),
+        }
+    }
+
+    async fn restore_ballast(&self) {
+        if let Err(error) = self.directory.restore_ballast(self.ballast_bytes) {
+            tracing::warn!(%error, "ballast could not be restored");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::exit::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::node::{Node, Seams};
+use crate::cluster::upkeep::{Upkeep, UpkeepOptions};
 use crate::config::Config;
 use crate::http;
 use crate::payments::courier::PaymentCourier;
@@ -40,6 +41,8 @@ pub(crate) struct Shop {
     read_side: Arc<ReadSide>,
     /// Sends the simulated provider's webhooks.
     webhooks: Option<AbortOnDrop>,
+    /// Keeps the disk in bounds.
+    upkeep: AbortOnDrop,
     /// Keeps the directory locked.
     disk: Disk,
 }
@@ -68,11 +71,12 @@ impl Shop {
         let groups = node.shards().groups().collect();
         let read_side = ReadSide::start(node.journal().clone(), node.feed().clone(), groups, Arc::new(search)).await?;
         let read_side = Arc::new(read_side);
+        let upkeep = start_upkeep(config, &node, &disk).await;
         let webhooks = provider.map(|provider| send_webhooks(provider, &node, &rng));
         let parts = ports::parts(&node, &read_side, rng, gateways, &disk, prometheus)?;
         let state = http::AppState::new(options::http(config)?, parts);
         let server = http::serve(state).await.map_err(|error| Failure::new(Exit::Usage, error))?;
-        Ok(Self { node, server, read_side, webhooks, disk })
+        Ok(Self { node, server, read_side, webhooks, upkeep, disk })
     }
 
     /// Answers what is in flight, then stops everything in order.
@@ -80,7 +84,7 @@ impl Shop {
         if !self.server.shutdown(grace).await {
             tracing::warn!("some requests were still in flight when the grace was over");
         }
-        drop(self.webhooks);
+        drop((self.webhooks, self.upkeep));
         self.read_side.close().await;
         self.node.stop().await;
         drop(self.disk);
@@ -94,6 +98,22 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+async fn start_upkeep(config: &Config, node: &Arc<Node>, disk: &Disk) -> AbortOnDrop {
+    let reserve_bytes = config.storage.reserve_bytes.0;
+    let space = disk.space(reserve_bytes / 4);
+    space.restore_ballast().await;
+    let upkeep = Upkeep {
+        options: UpkeepOptions { checkpoint_bytes_min: config.storage.checkpoint_bytes_min.0, reserve_bytes },
+        groups: node.groups().clone(),
+        log: disk.log.clone(),
+        store: disk.store.clone(),
+        checkpoints: disk.checkpoints.clone(),
+        gate: node.gate().clone(),
+        space,
+    };
+    AbortOnDrop(tokio::spawn(upkeep.run()))
 }
 
 fn send_webhooks(provider: Arc<SimulatedProvider>, node: &Node, rng: &Arc<dyn Rng>) -> AbortOnDrop {

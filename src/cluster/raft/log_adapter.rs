@@ -40,7 +40,14 @@ pub struct LogAdapter {
 impl LogAdapter {
     /// The adapter of `group` on the node's log.
     pub fn new(group: GroupId, log: Arc<dyn Log>) -> Self {
-        Self { group, log, tail: Arc::default(), appended_bytes: Arc::default(), started: false, committed_unsaved: None }
+        Self {
+            group,
+            log,
+            tail: Arc::default(),
+            appended_bytes: Arc::default(),
+            started: false,
+            committed_unsaved: None,
+        }
     }
 
     /// Counts bytes handed to the log.
