@@ -179,7 +179,7 @@ impl Projector {
     async fn step(&mut self, group: GroupId, stop: &CancellationToken) -> Result<bool, FeedError> {
         let Some(applied) = self.parts.signal.subscribe(group).map(|watch| *watch.borrow()) else { return Ok(false) };
         if self.installs.insert(group, applied.installs).unwrap_or(0) < applied.installs {
-            self.rebuild(group, stop).await?;
+            self.rebuild(group, Scope { lists: true, search: true }, stop).await?;
             self.parts.hub.wake_all();
             return Ok(true);
         }
@@ -187,7 +187,9 @@ impl Projector {
         let rows = match self.parts.journal.feed(group, from, PAGE_ENTRIES).await {
             Err(JournalError::FeedTrimmed { floor }) => {
                 tracing::info!(%group, from, floor, "feed is trimmed, building projections from entity states");
-                self.rebuild(group, stop).await?;
+                let is_behind = |cursors: &FeedCursors| cursors.get(&group).is_none_or(|index| index + 1 < floor);
+                let scope = Scope { lists: is_behind(self.lists.cursors()), search: is_behind(&self.search_cursors) };
+                self.rebuild(group, scope, stop).await?;
                 return Ok(true);
             }
             other => other?,
@@ -220,6 +222,7 @@ impl Projector {
         Some(*lists.min(search))
     }
 
+    /// Tells search what changed, and both projections how far the feed is with that.
     async fn advance(&mut self, group: GroupId, index: u64, changes: Vec<SearchChange>) -> Result<(), FeedError> {
         let cursors: FeedCursors = [(group, index)].into();
         self.parts.search.apply(SearchBatch { changes, cursors }).await?;
@@ -228,27 +231,38 @@ impl Projector {
         Ok(())
     }
 
-    /// Tells the projections about every entity of a group, then that they know everything up to where this began.
-    async fn rebuild(&mut self, group: GroupId, stop: &CancellationToken) -> Result<(), FeedError> {
+    /// Tells the projections that lost track about every entity of a group they care for, then that they know everything
+    /// up to where this began. Stock comes first: products are then indexed with their availability at once.
+    async fn rebuild(&mut self, group: GroupId, scope: Scope, stop: &CancellationToken) -> Result<(), FeedError> {
         let label = self.parts.journal.applied(group).await?.map_or(0, |applied| applied.index);
-        let mut after: Option<EntityId> = None;
-        loop {
-            let page = self.parts.journal.entities(group, after.as_ref(), REBUILD_PAGE_ENTITIES).await?;
-            if stop.is_cancelled() {
-                return Ok(());
-            }
-            let mut changes = Vec::new();
-            for entity in &page {
-                self.project(group, entity, None, &mut changes).await?;
-            }
-            self.parts.search.apply(SearchBatch { changes, cursors: FeedCursors::new() }).await?;
-            self.flush().await?;
-            after = page.into_iter().next_back();
-            if after.is_none() {
-                break;
+        for kind in scope.kinds() {
+            let mut after: Option<EntityId> = None;
+            loop {
+                let journal = &self.parts.journal;
+                let page = journal.entities_of_kind(group, *kind, after.as_ref(), REBUILD_PAGE_ENTITIES).await?;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                let mut changes = Vec::new();
+                for entity in &page {
+                    self.project(group, entity, None, &mut changes).await?;
+                }
+                self.parts.search.apply(SearchBatch { changes, cursors: FeedCursors::new() }).await?;
+                self.flush().await?;
+                after = page.into_iter().next_back();
+                if after.is_none() {
+                    break;
+                }
             }
         }
-        self.advance(group, label, Vec::new()).await
+        if scope.search {
+            self.parts.search.apply(SearchBatch { changes: Vec::new(), cursors: [(group, label)].into() }).await?;
+            self.search_cursors.insert(group, label);
+        }
+        if scope.lists {
+            self.lists.advance(group, label);
+        }
+        Ok(())
     }
 
     /// Says how one entity is now. `touched`: which of its records are new; `None` when anything may be.
@@ -361,6 +375,23 @@ impl Projector {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// Which projections are rebuilt.
+#[derive(Clone, Copy, Debug)]
+struct Scope {
+    lists: bool,
+    search: bool,
+}
+
+impl Scope {
+    fn kinds(self) -> &'static [Kind] {
+        match (self.lists, self.search) {
+            (true, true) => &[Kind::Stock, Kind::Order, Kind::Product],
+            (true, false) => &[Kind::Stock, Kind::Order],
+            (false, _) => &[Kind::Product],
         }
     }
 }

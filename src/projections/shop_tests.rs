@@ -235,6 +235,22 @@ async fn projections_rebuilt_from_states_know_what_those_that_followed_know() {
 }
 
 #[tokio::test]
+async fn a_lost_search_index_is_rebuilt_beside_lists_that_only_lag() {
+    let mut shop = Shop::new().await;
+    shop.put("sencha", "Sencha", ProductStatus::Active).await;
+    shop.receive("sencha-1", 3).await;
+    let (first, _) = shop.read_side().await;
+    first.close().await;
+    shop.trim().await;
+    shop.hold("sencha-1", 1, 5, 100, Holder::Shopper).await;
+    let (second, _) = shop.read_side().await;
+    let page = second.products(&ProductQuery { in_stock: Some(true), ..text("sencha") }).await.unwrap();
+    assert_eq!(page.items[0].variants[0].available, 2);
+    let low = second.low_stock(&LowStockQuery { low: 10, page: Page::default() }).await.unwrap();
+    assert_eq!((low.items[0].available, low.items[0].held), (2, 1));
+}
+
+#[tokio::test]
 async fn shoppers_holds_about_to_expire_come_soonest_first_across_skus_and_pages() {
     let mut shop = Shop::new().await;
     for sku in ["A", "B"] {
