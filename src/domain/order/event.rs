@@ -164,6 +164,18 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InsufficientStock { sku, available } => write!(f, "{available} of {sku} left"),
+            Self::HoldExpired { sku } => write!(f, "the hold of {sku} is gone"),
+            Self::Unavailable { sku } => write!(f, "{sku} is unavailable"),
+            Self::PaymentDeclined { reason } => write!(f, "payment declined: {reason}"),
+            Self::PaymentUnresolved => f.write_str("the payment provider did not answer"),
+        }
+    }
+}
+
 /// What can happen to an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OrderEvent {
@@ -243,6 +255,13 @@ pub enum OrderEvent {
     EraseRequested,
     /// Its key is gone.
     BuyerErased,
+    /// The provider did not do what has to be done; a new attempt follows.
+    PaymentPostponed {
+        /// Which operation.
+        step: PaymentStep,
+        /// When.
+        retry_at: Timestamp,
+    },
 }
 
 impl Versioned for OrderEvent {
