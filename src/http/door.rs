@@ -70,7 +70,10 @@ async fn admitted(door: &Door, mut request: Request, next: Next) -> Result<Respo
     })?;
     request.extensions_mut().insert(Passage { site: door.site.clone(), caller });
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let answer = tokio::time::timeout(door.state.options().timeouts.request, answered).await;
+    let answer = match door.site.is_untimed {
+        true => Ok(answered.await),
+        false => tokio::time::timeout(door.state.options().timeouts.request, answered).await,
+    };
     drop(place);
     match answer {
         Ok(Ok(response)) => Ok(response),

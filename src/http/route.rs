@@ -50,8 +50,23 @@ pub struct Site {
     pub access: Access,
     /// What a key means.
     pub key: KeyRule,
+    /// Whether it may take as long as it takes.
+    pub is_untimed: bool,
     /// What is counted.
     pub metrics: RouteMetrics,
+}
+
+impl Site {
+    fn of(route: &Route) -> Self {
+        let (name, metrics) = (route.name(), RouteMetrics::new(&route.name()));
+        Self { name, access: route.access, key: route.key, is_untimed: route.is_untimed, metrics }
+    }
+
+    /// Where requests end up that no route takes.
+    fn stranger() -> Self {
+        let (name, metrics) = ("other".to_owned(), RouteMetrics::new("other"));
+        Self { name, access: Access::Probe, key: KeyRule::Ignored, is_untimed: false, metrics }
+    }
 }
 
 type Attach = Box<dyn FnOnce(MethodRouter<AppState>, Door) -> MethodRouter<AppState>>;
@@ -66,6 +81,8 @@ pub struct Route {
     pub access: Access,
     /// What a key means.
     pub key: KeyRule,
+    /// Whether it may take as long as it takes; its handler then bounds every wait itself.
+    pub is_untimed: bool,
     /// What it says about itself.
     pub description: Description,
     attach: Attach,
@@ -82,7 +99,7 @@ impl Route {
         let attach: Attach =
             Box::new(move |methods, door| methods.on(filter, handler.layer(from_fn_with_state(door, door::pass))));
         let key = if method == Method::GET { KeyRule::Ignored } else { KeyRule::Optional };
-        Self { method, path, access, key, description: Description::default(), attach }
+        Self { method, path, access, key, is_untimed: false, description: Description::default(), attach }
     }
 
     /// The same route, refusing calls without an `Idempotency-Key`.
@@ -96,6 +113,13 @@ impl Route {
     #[must_use]
     pub fn key_ignored(mut self) -> Self {
         self.key = KeyRule::Ignored;
+        self
+    }
+
+    /// The same route, taking as long as it takes.
+    #[must_use]
+    pub fn untimed(mut self) -> Self {
+        self.is_untimed = true;
         self
     }
 
@@ -114,10 +138,10 @@ impl Route {
 
 /// Makes the router of a listener from its table.
 pub fn router(routes: Vec<Route>, state: &AppState) -> Router {
-    let stranger = Door { state: state.clone(), site: Arc::new(site("other", Access::Probe, KeyRule::Ignored)) };
+    let stranger = Door { state: state.clone(), site: Arc::new(Site::stranger()) };
     let mut paths: Vec<(&'static str, MethodRouter<AppState>)> = Vec::new();
     for route in routes {
-        let door = Door { state: state.clone(), site: Arc::new(site(&route.name(), route.access, route.key)) };
+        let door = Door { state: state.clone(), site: Arc::new(Site::of(&route)) };
         let known = paths.iter().position(|(path, _)| *path == route.path);
         let methods = known.map_or_else(MethodRouter::new, |index| paths.swap_remove(index).1);
         paths.push((route.path, (route.attach)(methods, door)));
@@ -128,10 +152,6 @@ pub fn router(routes: Vec<Route>, state: &AppState) -> Router {
         router = router.route(path, methods.fallback(no_such_method.layer(layer())));
     }
     router.fallback(no_such_path.layer(layer())).with_state(state.clone())
-}
-
-fn site(name: &str, access: Access, key: KeyRule) -> Site {
-    Site { name: name.to_owned(), access, key, metrics: RouteMetrics::new(name) }
 }
 
 async fn no_such_method() -> Problem {

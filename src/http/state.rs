@@ -87,6 +87,11 @@ impl AppState {
         self.ask(entity, command, self.drawn_identity()).await
     }
 
+    /// The way to any entity, for whoever sends many commands of their own.
+    pub fn ask_port(&self) -> Arc<dyn Ask> {
+        self.0.parts.ask.clone()
+    }
+
     /// An identity for a command nobody will repeat.
     pub fn drawn_identity(&self) -> Identity {
         let stamp = Stamp { command: CommandId(self.rng().next_id()), fingerprint: Fingerprint::default() };

@@ -1,5 +1,6 @@
 //! The merchant's part: products, stock, orders.
 
+pub mod import;
 pub mod orders;
 pub mod products;
 pub mod stock;
@@ -9,6 +10,7 @@ use super::route::Route;
 /// The table.
 pub fn routes() -> Vec<Route> {
     let mut routes = products::routes();
+    routes.extend(import::routes());
     routes.extend(stock::routes());
     routes.extend(orders::routes());
     routes

@@ -8,6 +8,7 @@ import { sorry } from "./words.js";
 
 const PAGE = 24;
 const FACET_VALUES_SHOWN = 8;
+const ATTRIBUTES_OPEN = 2;
 const SORTS = [
   ["relevance", "Best match"],
   ["newest", "Newest"],
@@ -53,12 +54,11 @@ function choose(parameters, change) {
 
 function showResults(results, parameters, page) {
   const grid = element("ul", { class: "grid" }, page.items.map(card));
+  const sorts = parameters.get("q") ? SORTS : SORTS.filter(([value]) => value !== "relevance");
   const sort = element(
     "select",
     { id: "sort", onchange: (event) => choose(parameters, (next) => next.set("sort", event.target.value)) },
-    SORTS.map(([value, text]) =>
-      element("option", { value, selected: value === (parameters.get("sort") ?? "relevance") }, text),
-    ),
+    sorts.map(([value, text]) => element("option", { value, selected: value === parameters.get("sort") }, text)),
   );
   const count = page.total === 1 ? "1 product" : `${page.total.toLocaleString()} products`;
   const head = element(
@@ -134,14 +134,14 @@ function priceText(range) {
 function showFilters(filters, parameters, facets) {
   const wide = matchMedia("(min-width: 60rem)").matches;
   const chosen = [...parameters.keys()].filter((key) => !["q", "sort"].includes(key)).length;
+  const total = (values) => values.reduce((sum, { count }) => sum + count, 0);
+  const attributes = Object.entries(facets.attributes).sort(([, a], [, b]) => total(b) - total(a));
   const groups = [
-    facetGroup(parameters, "category", "Category", facets.categories),
+    facetGroup(parameters, "category", "Category", branches(parameters, facets.categories)),
     availability(parameters),
     prices(parameters),
-    ...Object.entries(facets.attributes).map(([name, values]) =>
-      facetGroup(parameters, `attr.${name}`, humane(name), values),
-    ),
-  ];
+    attributes.map(([name, values], index) => attributeGroup(parameters, name, values, index)),
+  ].flat();
   const clear = element("a", { class: "clear", href: "#/" }, "Clear all");
   replace(
     filters,
@@ -157,20 +157,43 @@ function showFilters(filters, parameters, facets) {
   fold.addEventListener("toggle", () => (byId("main").dataset.filters = fold.open ? "open" : ""));
 }
 
+// Categories as a tree: the trunk always, what lies below only where a branch is chosen.
+function branches(parameters, categories) {
+  const chosen = parameters.getAll("category");
+  const parent = (value) => value.slice(0, Math.max(0, value.lastIndexOf("/")));
+  const isOpen = (above) => chosen.some((value) => value === above || value.startsWith(`${above}/`));
+  const shown = categories.filter(({ value }) => !value.includes("/") || isOpen(parent(value)));
+  return shown.sort((a, b) => a.value.localeCompare(b.value));
+}
+
+// The most common attributes lie open, the others fold.
+function attributeGroup(parameters, name, values, index) {
+  const key = `attr.${name}`;
+  if (index < ATTRIBUTES_OPEN || parameters.has(key)) return facetGroup(parameters, key, humane(name), values);
+  return element(
+    "details",
+    { class: "facet fold" },
+    element("summary", {}, humane(name)),
+    element("div", { role: "group", "aria-label": humane(name) }, facetOptions(parameters, key, values)),
+  );
+}
+
 function facetGroup(parameters, key, title, values) {
+  const options = facetOptions(parameters, key, values);
+  return options.length > 0 && element("fieldset", { class: "facet" }, element("legend", {}, title), options);
+}
+
+// The most frequent values, the rest behind one more click; what is chosen is always there.
+function facetOptions(parameters, key, values) {
   const chosen = parameters.getAll(key);
   const counted = new Map(values.map(({ value, count }) => [value, count]));
-  const shown = [...new Set([...chosen, ...counted.keys()])];
-  if (shown.length === 0) return null;
-  const options = shown.map((value) => facetOption(parameters, key, value, counted.get(value) ?? 0));
-  const rest = options.slice(FACET_VALUES_SHOWN);
-  return element(
-    "fieldset",
-    { class: "facet" },
-    element("legend", {}, title),
-    options.slice(0, FACET_VALUES_SHOWN),
-    rest.length > 0 && element("details", {}, element("summary", {}, `${rest.length} more`), rest),
-  );
+  for (const value of chosen) if (!counted.has(value)) counted.set(value, 0);
+  const order = [...counted.keys()];
+  const front = order.filter((value, index) => index < FACET_VALUES_SHOWN || chosen.includes(value));
+  const option = (value) => facetOption(parameters, key, value, counted.get(value));
+  const rest = order.filter((value) => !front.includes(value)).map(option);
+  const more = element("details", {}, element("summary", {}, `${rest.length} more`), rest);
+  return rest.length > 0 ? [...front.map(option), more] : front.map(option);
 }
 
 function facetOption(parameters, key, value, count) {

@@ -7,27 +7,40 @@ import { element, loading, money, replace, say, time } from "./dom.js";
 import { STATES, failureWords, sorry } from "./words.js";
 
 const WAY = ["placed", "reserving", "authorizing", "confirmed"];
-const DONE = ["fulfilled", "delivered", "cancelled", "failed", "refunded"];
+const LATER = ["fulfilled", "delivered", "cancelled", "failed", "refunded"];
+const SETTLED = ["confirmed", ...LATER];
+const OVER = ["delivered", "cancelled", "failed", "refunded"];
+const ASK_ANYWAY_MS = 4000;
 
 // Shows the order; answers what to do on leaving.
 export async function show(main, id) {
   document.title = "Order · Stockroom";
   replace(main, loading());
   let shown = null;
+  let asking = false;
+  let askAgain = false;
   const refresh = async () => {
+    askAgain = asking;
+    if (asking) return;
+    asking = true;
     try {
       const order = await get(`/v1/orders/${id}`);
-      if (JSON.stringify(order) !== JSON.stringify(shown)) showOrder(main, order, shown);
+      if (!stopped && JSON.stringify(order) !== JSON.stringify(shown)) showOrder(main, order, shown);
       shown = order;
-      if (DONE.includes(order.state)) stop();
+      if (SETTLED.includes(order.state)) clearInterval(timer);
+      if (OVER.includes(order.state)) stop();
     } catch (problem) {
-      if (!shown) replace(main, element("p", { class: "empty" }, sorry(problem)), element("a", { href: "#/" }, "Shop"));
+      if (!shown && !stopped) {
+        replace(main, element("p", { class: "empty" }, sorry(problem)), element("a", { href: "#/" }, "Shop"));
+      }
     }
+    asking = false;
+    if (askAgain && !stopped) refresh();
   };
   // The stream says that something happened; the order itself says what. Asking now and then covers a lost stream.
   let stopped = false;
   let stream = () => {};
-  const timer = setInterval(refresh, 5000);
+  const timer = setInterval(refresh, ASK_ANYWAY_MS);
   const stop = () => {
     stopped = true;
     clearInterval(timer);
@@ -44,7 +57,7 @@ function showOrder(main, order, before) {
   const [title, meaning] = STATES[order.state] ?? [order.state, ""];
   const currency = order.totals.currency;
   const failed = order.state === "failed" || order.state === "cancelled";
-  const text = order.state === "failed" ? failureWords(order.failure) : meaning;
+  const text = order.state === "failed" ? failureWords({ ...order.failure, name: failedTitle(order) }) : meaning;
   const lines = order.lines.map((line) =>
     element(
       "li",
@@ -77,9 +90,13 @@ function showOrder(main, order, before) {
   if (!before) page.querySelector("h1").focus({ preventScroll: true });
 }
 
+function failedTitle(order) {
+  return order.lines.find((line) => line.sku === order.failure?.sku)?.title;
+}
+
 function steps(order, failed) {
   const reached = new Map(order.history.map((row) => [row.state, row.at]));
-  const later = DONE.filter((state) => reached.has(state));
+  const later = LATER.filter((state) => reached.has(state));
   const way = failed ? [...WAY.filter((state) => reached.has(state)), order.state] : [...WAY, ...later];
   return element(
     "ol",

@@ -38,12 +38,15 @@ class ProductView {
 
   lay() {
     const { product } = this;
-    const crumb = (category) => element("a", { href: `#/?${new URLSearchParams({ category })}` }, humane(category));
+    const path = product.categories[0]?.split("/") ?? [];
     const crumbs = element(
       "nav",
       { class: "crumbs", "aria-label": "Where you are" },
       element("a", { href: "#/" }, "All products"),
-      product.categories.slice(0, 3).map(crumb),
+      path.map((name, depth) => {
+        const category = path.slice(0, depth + 1).join("/");
+        return element("a", { href: `#/?${new URLSearchParams({ category })}` }, humane(name));
+      }),
     );
     const buy = element(
       "form",
@@ -103,6 +106,7 @@ class ProductView {
   chooseVariant(variant) {
     this.leave();
     this.variant = variant;
+    this.stock.dataset.sku = variant.sku;
     const radio = this.whole.querySelector(`input[value="${CSS.escape(variant.sku)}"]`);
     if (radio) radio.checked = true;
     const price = variant.prices[cart.currency()];

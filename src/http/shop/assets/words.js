@@ -3,7 +3,7 @@
 const BY_CODE = {
   insufficient_stock: (facts) =>
     facts.available > 0
-      ? `Only ${facts.available} left of ${facts.name ?? facts.sku ?? "this"}. Take fewer and try again.`
+      ? `Only ${facts.available} left of ${facts.name ?? facts.sku ?? "this"}. Nothing was charged; take fewer and try again.`
       : `${facts.name ?? facts.sku ?? "This"} has just sold out. Nothing was charged.`,
   price_changed: () => "A price changed since you looked. The cart shows the new total; buy again if you agree.",
   hold_expired: () => "The reservation ran out before you paid. Try again; what is still there is yours.",
@@ -30,17 +30,14 @@ export function sorry(problem) {
   return say ? say(problem) : "Something went wrong on our side. Nothing is lost; try again in a moment.";
 }
 
-// An order's failure may come as a problem, as a bare code, or as the payment provider's reason.
+// Why an order failed; an order that failed has given everything back.
 export function failureWords(failure) {
-  const code = typeof failure === "string" ? failure : failure?.code ?? failure?.reason ?? "";
-  if (code.includes("declined") || code === "invalid_token") {
-    return "The payment was declined. Nothing was charged and everything went back on the shelf.";
+  if (failure.code?.startsWith("payment")) {
+    const what = failure.code === "payment_declined" ? "The payment was declined." : "The payment did not come through.";
+    return `${what} Nothing was charged and everything went back on the shelf.`;
   }
-  if (BY_CODE[code]) return BY_CODE[code](typeof failure === "object" ? failure : { code });
-  if (code.includes("payment")) {
-    return "The payment did not come through. Nothing was charged and everything went back on the shelf.";
-  }
-  return "The order could not be completed. Nothing was charged and everything went back on the shelf.";
+  const say = BY_CODE[failure.code];
+  return say ? say(failure) : "It could not be completed. Nothing was charged and everything went back on the shelf.";
 }
 
 // Order states as a shopper understands them: [title, what it means].

@@ -13,16 +13,16 @@ const THINGS: [Thing; 8] = [cup, jar, bottle, pouch, plant, lamp, bowl, candle];
 /// Words found in ids and categories and what is drawn for them; the first word found decides.
 const WORDS: [(&[&str], &[Thing]); 17] = [
     (&["teapot", "kettle"], &[teapot]),
-    (&["knife", "blade", "peeler"], &[knife]),
+    (&["knife", "blade", "peeler", "board"], &[knife]),
+    (&["pencil", "-pen", "ruler", "scissors", "brush"], &[pens]),
     (&["pan", "skillet", "wok"], &[pan]),
-    (&["mug", "cup", "tumbler", "glass"], &[cup]),
     (&["bowl", "plate", "dish"], &[bowl]),
     (&["jar", "tin", "canister", "pot", "dripper"], &[jar]),
+    (&["mug", "cup", "tumbler"], &[cup]),
     (&["lantern", "lamp", "light"], &[lamp]),
-    (&["candle", "wax"], &[candle]),
     (&["bottle", "flask", "oil", "ink", "soap"], &[bottle]),
     (&["pack", "bag", "rucksack", "hammock"], &[backpack]),
-    (&["towel", "apron", "beanie", "socks", "shirt", "scarf", "cloth", "textile", "blanket", "jacket"], &[cloths]),
+    (&["towel", "apron", "beanie", "sock", "shirt", "scarf", "cloth", "textile", "blanket", "jacket"], &[cloths]),
     (&["book", "journal", "planner", "diary", "pad", "paper", "envelope", "stationery"], &[book]),
     (&["plant", "seed", "flower", "garden"], &[plant]),
     (&["coffee", "beans"], &[pouch, pouch, cup]),
@@ -262,4 +262,20 @@ fn cloths(colours: &Colours, dice: &mut Dice) -> String {
     }
     let shape = "M116 150Q116 136 130 136H280Q296 136 296 152V206Q296 222 280 222H130Q116 222 116 206z";
     format!("{pile}{}", dressed(shape, colours, dice))
+}
+
+fn pens(colours: &Colours, dice: &mut Dice) -> String {
+    let mut sticks = String::new();
+    let fills = [&colours.accent, &colours.leaf, &colours.body_light, &colours.shade];
+    for (number, fill) in (0_i64..).zip(fills) {
+        let (turn, x) = (number * 9 - 13, 164 + number * 24);
+        let top = 84 + dice.roll(46);
+        let _ = write!(
+            sticks,
+            r#"<path transform="rotate({turn} 200 336)" d="M{} 300V{top}l7-22l7 22V300z" fill="{fill}"/>"#,
+            x - 7
+        );
+    }
+    let shape = "M142 204H258L250 320Q249 336 234 336H166Q151 336 150 320z";
+    format!("{sticks}{}", dressed(shape, colours, dice))
 }
