@@ -55,7 +55,7 @@ mod tests {
                 .iter()
                 .map(|id| ShardCount::DEFAULT.group_of(&id.parse().unwrap()).0)
                 .collect();
-        assert_eq!(placed, [0, 0, 0, 0, 0, 0]);
+        assert_eq!(placed, [8, 6, 1, 9, 8, 0]);
     }
 
     #[test]
