@@ -14,7 +14,7 @@ use crate::domain::time::{Sequence, Timestamp};
 use crate::persistence::records::{CommandRow, WindowEntry};
 
 /// How long a router-drawn id is remembered (P3).
-pub const WINDOW: Duration = Duration::from_secs(10 * 60);
+pub const WINDOW: Duration = crate::persistence::records::WINDOW;
 /// How long a client key is remembered (P3).
 pub const CLIENT_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Client keys one entity remembers at once; the next is refused with `quota_exceeded` until one expires.

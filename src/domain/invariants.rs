@@ -2,8 +2,8 @@
 //! and the simulator.
 //!
 //! Each entity asserts its own laws in constant time from maintained counters (`assert_invariants`). The checks here
-//! recount from scratch, and [`Books`] compares entities with each other: stock with orders to the unit, orders with the
-//! payment provider to the cent.
+//! recount from scratch, and [`super::books`] compares entities with each other: stock with orders to the unit, orders
+//! with the payment provider to the cent.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -40,6 +40,15 @@ laws! {
     "CRT-4": "only a version that was reached became an order";
     "CRT-5": "a consumed version has no lines left";
     "CRT-6": "every order of a cart answers the checkout that asked for it, and each order is of one version";
+    "PRD-1": "a product has content only with a version";
+    "PRD-2": "a deleted product claims no SKU";
+    "PRD-3": "a product changes fewer than four billion times";
+    "CLU-1": "a cluster has a number of shards within bounds before it has keys";
+    "CLU-2": "a cluster has at most 10000 keys, each id once";
+    "BOOK-1": "every hold pinned for an order is claimed by it, and every claim is backed by a hold";
+    "BOOK-2": "what stock items sold, took back and hold for orders is what orders say, to the unit";
+    "BOOK-3": "every order a cart handed over exists";
+    "BOOK-4": "what providers set aside, took and gave back is what orders say, to the cent";
 }
 
 /// A law that does not hold, and where.
@@ -59,16 +68,22 @@ impl fmt::Display for Breach {
 
 /// Collects breaches.
 #[derive(Default)]
-struct Audit {
+pub(super) struct Audit {
     breaches: Vec<Breach>,
 }
 
 impl Audit {
-    fn must(&mut self, law: &'static str, holds: bool, detail: impl FnOnce() -> String) {
+    /// Notes a breach of `law` unless it holds.
+    pub(super) fn must(&mut self, law: &'static str, holds: bool, detail: impl FnOnce() -> String) {
         debug_assert!(LAWS.iter().any(|known| known.id == law), "{law} is not on the list");
         if !holds {
             self.breaches.push(Breach { law, detail: detail() });
         }
+    }
+
+    /// What was found, in the order it was looked at.
+    pub(super) fn into_breaches(self) -> Vec<Breach> {
+        self.breaches
     }
 }
 
@@ -98,7 +113,7 @@ pub fn check_stock(item: &StockItem) -> Vec<Breach> {
 /// Recounts one cart from its lines.
 pub fn check_cart(cart: &Cart) -> Vec<Breach> {
     let mut audit = Audit::default();
-    let (id, totals) = (cart.id, cart.totals());
+    let (id, totals) = (cart.id(), cart.totals());
     audit.must("CRT-1", cart.lines.len() <= super::cart::LINES_MAX, || format!("cart {id}: {}", cart.lines.len()));
     let sum: u64 = cart.lines.values().map(|line| line.total()).sum();
     audit.must("CRT-2", sum == totals.subtotal, || format!("cart {id}: lines come to {sum}, {totals:?}"));

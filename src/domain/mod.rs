@@ -1,8 +1,11 @@
 //! The functional core: entities, their rules and their laws. std, serde and thiserror only.
 
+pub mod books;
 pub mod cart;
 pub mod cluster;
 pub mod entity;
+#[cfg(test)]
+mod golden;
 pub mod ids;
 pub mod invariants;
 pub mod money;

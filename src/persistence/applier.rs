@@ -18,6 +18,7 @@ use bytes::Bytes;
 use lru::LruCache;
 
 use super::codec::{self, Applied, BatchRow, FeedItem};
+use super::fold::{FoldRequests, is_due};
 use super::journal::{Journal, JournalError, Tail};
 use super::keys;
 use super::log::GroupId;
@@ -40,6 +41,8 @@ pub struct Applier {
     applied: Option<u64>,
     /// Newest `at` of any record applied.
     newest_at: Timestamp,
+    /// Whom to tell when a snapshot is due.
+    folding: Option<FoldRequests>,
 }
 
 /// What is to be done with one batch.
@@ -63,7 +66,15 @@ impl Applier {
             tails: LruCache::new(CACHE_ENTITIES_MAX),
             newest_at: applied.as_ref().map_or(Timestamp::ZERO, |applied| applied.newest_at),
             applied: applied.map(|applied| applied.index),
+            folding: None,
         })
+    }
+
+    /// From now on asks for a snapshot of every entity that is due for one (P25).
+    #[must_use]
+    pub fn with_folding(mut self, folding: FoldRequests) -> Self {
+        self.folding = Some(folding);
+        self
     }
 
     /// Index of the last applied entry.
@@ -80,6 +91,7 @@ impl Applier {
         batches: &[EntityBatch],
     ) -> Result<Vec<Verdict>, JournalError> {
         assert!(self.applied.is_none_or(|applied| applied < log_index), "JRN-3: log entries are applied in order");
+        self.note_finished_folds();
         let mut rows = WriteBatch::default();
         let mut verdicts = Vec::with_capacity(batches.len());
         let mut feed = Vec::with_capacity(batches.len());
@@ -107,7 +119,29 @@ impl Applier {
         rows.put(keys::applied(self.group), codec::encode_applied(&applied));
         self.journal.store().write(rows).await?;
         self.applied = Some(log_index);
+        self.request_due_folds(batches);
         Ok(verdicts)
+    }
+
+    /// Remembers how large new snapshots are: the next one is due when that many record bytes have come (P25).
+    fn note_finished_folds(&mut self) {
+        let Some(folding) = &mut self.folding else { return };
+        while let Some((entity, head)) = folding.finished() {
+            if let Some(tail) = self.tails.peek_mut(&entity) {
+                tail.folded_bytes_total = head.record_bytes_total;
+                tail.snapshot_bytes = head.snapshot_bytes;
+            }
+        }
+    }
+
+    /// Only after the entry's rows are queued: the folder reads behind them.
+    fn request_due_folds(&mut self, batches: &[EntityBatch]) {
+        let Some(folding) = &mut self.folding else { return };
+        for batch in batches {
+            if self.tails.peek(&batch.entity).is_some_and(is_due) {
+                folding.request(self.group, &batch.entity);
+            }
+        }
     }
 
     async fn standing(&mut self, log_index: u64, batch: &EntityBatch) -> Result<Standing, JournalError> {

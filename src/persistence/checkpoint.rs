@@ -24,7 +24,7 @@ use bytes::{Bytes, BytesMut};
 use super::codec::{self, Applied, CheckpointEnd, CheckpointHead, DecodeError};
 use super::envelope;
 use super::files::Files;
-use super::journal::{Journal, JournalError};
+use super::journal::{Journal, JournalError, just_after};
 use super::keys::{self, KeyRange, ParsedKey};
 use super::log::GroupId;
 use super::store::{Direction, Row, Scan, Store, StoreError, WriteBatch};
@@ -381,13 +381,6 @@ impl Wakes {
             batch.put(keys::wake(self.group, at, &entity), Bytes::new());
         }
     }
-}
-
-/// The smallest key above this one.
-fn just_after(key: &Bytes) -> Bytes {
-    let mut after = BytesMut::from(key.as_ref());
-    after.extend_from_slice(&[0]);
-    after.freeze()
 }
 
 fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> CheckpointError {

@@ -198,6 +198,31 @@ impl Journal {
         Ok(records)
     }
 
+    /// Stored batches from the one that starts with `first_sequence` on, with their records, at most one page.
+    pub async fn batches(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+        first_sequence: Sequence,
+    ) -> Result<Vec<(BatchRow, Vec<Record>)>, JournalError> {
+        let to = keys::batches_range(group, entity).to;
+        let range = KeyRange { from: keys::batch(group, entity, first_sequence), to };
+        let mut batches = Vec::new();
+        for row in self.page(range, Direction::Forward, PAGE_ROWS, PAGE_BYTES).await? {
+            let records = decode_batch(entity, &row)?;
+            let stored = codec::decode_batch_row(&row.1).map_err(|source| damaged(&row.0, source))?;
+            batches.push((stored, records));
+        }
+        Ok(batches)
+    }
+
+    /// Which snapshot an entity has.
+    pub async fn snapshot_head(&self, group: GroupId, entity: &EntityId) -> Result<Option<SnapshotHead>, JournalError> {
+        let key = keys::snapshot_head(group, entity);
+        let Some(value) = self.store.get(key.clone()).await? else { return Ok(None) };
+        codec::decode_snapshot_head(&value).map(Some).map_err(|source| damaged(&key, source))
+    }
+
     /// One record, if it is still there.
     pub async fn read_record(
         &self,
@@ -226,10 +251,8 @@ impl Journal {
 
     /// Where the journal of an entity ends; all zero for an entity that never was.
     pub async fn tail(&self, group: GroupId, entity: &EntityId) -> Result<Tail, JournalError> {
-        let head_key = keys::snapshot_head(group, entity);
         let mut tail = Tail::default();
-        if let Some(value) = self.store.get(head_key.clone()).await? {
-            let head = codec::decode_snapshot_head(&value).map_err(|source| damaged(&head_key, source))?;
+        if let Some(head) = self.snapshot_head(group, entity).await? {
             tail = Tail {
                 last: head.sequence,
                 last_at: head.at,
@@ -403,7 +426,7 @@ impl Journal {
     }
 
     /// Every row of a range, page by page: one message to the store each.
-    async fn rows(&self, range: KeyRange) -> Result<Vec<Row>, JournalError> {
+    pub(super) async fn rows(&self, range: KeyRange) -> Result<Vec<Row>, JournalError> {
         let mut position = range.from;
         let mut all = Vec::new();
         loop {
@@ -440,7 +463,7 @@ fn damaged(key: &[u8], source: DecodeError) -> JournalError {
 }
 
 /// The smallest key above this one.
-fn just_after(key: &Bytes) -> Bytes {
+pub(super) fn just_after(key: &Bytes) -> Bytes {
     let mut after = BytesMut::with_capacity(key.len() + 1);
     after.put_slice(key);
     after.put_u8(0);

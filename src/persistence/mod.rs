@@ -10,6 +10,9 @@ pub mod conformance;
 pub mod datadir;
 pub mod envelope;
 pub mod files;
+pub mod fold;
+#[cfg(test)]
+mod fold_tests;
 pub mod journal;
 pub mod keys;
 pub mod log;
@@ -23,4 +26,5 @@ pub mod storage;
 pub mod store;
 #[cfg(test)]
 mod testkit;
+pub mod trim;
 pub mod turns;

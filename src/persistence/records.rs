@@ -4,6 +4,8 @@
 //! it names the first sequence it expects and is stored whole or not at all (P10). A log entry is a list of batches of
 //! one shard's entities.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,9 @@ pub struct Record {
     /// When the entity wants attention next, computed on the state after this record.
     pub wake_at: Option<Timestamp>,
 }
+
+/// How long a router-drawn command id is remembered (P3).
+pub const WINDOW: Duration = Duration::from_secs(10 * 60);
 
 /// How long and where a command id is remembered (P3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,7 +67,7 @@ const STEP_SURRENDER: &str = "surrender";
 /// State of one cart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cart {
-    pub(super) id: CartId,
+    id: CartId,
     status: Status,
     currency: Currency,
     created: Option<Created>,
@@ -145,6 +145,16 @@ struct Merged {
 }
 
 impl Cart {
+    /// Which cart.
+    pub fn id(&self) -> CartId {
+        self.id
+    }
+
+    /// Whether that order has not taken over yet.
+    pub fn is_placing(&self, order: OrderId) -> bool {
+        self.placing.contains_key(&order)
+    }
+
     /// What the lines come to.
     pub fn totals(&self) -> Totals {
         Totals::of(Money { amount: self.subtotal, currency: self.currency })

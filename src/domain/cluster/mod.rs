@@ -7,6 +7,8 @@
 mod messages;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_model;
 
 pub use messages::{ApiKey, ClusterCommand, ClusterEvent, ClusterReply, ClusterView, Genesis, KeyHash, Role};
 

@@ -8,6 +8,8 @@ mod document;
 mod messages;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_model;
 
 pub use messages::{ProductCommand, ProductDocument, ProductEvent, ProductReply, ProductStatus, ProductView, Variant};
 

@@ -7,6 +7,7 @@ import { byId, element, humane, loading, minorUnits, money, picture, priceRange,
 import { sorry } from "./words.js";
 
 const PAGE = 24;
+const CATEGORIES_SHOWN = 40;
 const FACET_VALUES_SHOWN = 8;
 const ATTRIBUTES_OPEN = 2;
 const SORTS = [
@@ -189,7 +190,8 @@ function facetOptions(parameters, key, values) {
   const counted = new Map(values.map(({ value, count }) => [value, count]));
   for (const value of chosen) if (!counted.has(value)) counted.set(value, 0);
   const order = [...counted.keys()];
-  const front = order.filter((value, index) => index < FACET_VALUES_SHOWN || chosen.includes(value));
+  const limit = key === "category" ? CATEGORIES_SHOWN : FACET_VALUES_SHOWN;
+  const front = order.filter((value, index) => index < limit || chosen.includes(value));
   const option = (value) => facetOption(parameters, key, value, counted.get(value));
   const rest = order.filter((value) => !front.includes(value)).map(option);
   const more = element("details", {}, element("summary", {}, `${rest.length} more`), rest);

@@ -1,0 +1,139 @@
+//! Folding and trimming: the same state afterwards, constant cost, nothing needed forgotten.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::applier::Applier;
+use super::fold::{self, FoldRequests, Folder};
+use super::journal::{Journal, JournalError};
+use super::keys;
+use super::log::GroupId;
+use super::memory::MemoryStore;
+use super::records::{CommandRow, Record, Remembered};
+use super::store::Store;
+use super::testkit::{batch, command_id, raft, record, stock};
+use super::trim::{Retention, Trimmed, Trimmer};
+use super::turns::Turns;
+use crate::domain::entity::Fingerprint;
+use crate::domain::registry::{AnyState, Kind};
+use crate::domain::time::{Sequence, Timestamp};
+
+const GROUP: GroupId = GroupId(1);
+
+fn replayed(records: &[Record]) -> String {
+    let mut state = AnyState::new(&stock("TEA"));
+    records.iter().for_each(|record| record.events.iter().for_each(|event| state.apply(event, record.at)));
+    format!("{state:?}")
+}
+
+async fn filled(count: u64) -> (Arc<MemoryStore>, Applier) {
+    let store = Arc::new(MemoryStore::new());
+    let mut applier = Applier::open(store.clone(), GROUP).await.unwrap();
+    for number in 1..=count {
+        applier.apply(number, raft(), &[batch("TEA", number, number)]).await.unwrap();
+    }
+    (store, applier)
+}
+
+#[tokio::test]
+async fn snapshot_and_later_records_give_what_all_records_give() {
+    let (store, mut applier) = filled(30).await;
+    let folder = Folder::new(store.clone(), Turns::new());
+    let head = folder.fold(GROUP, &stock("TEA")).await.unwrap().unwrap();
+    assert_eq!((head.sequence, head.log_index), (Sequence(30), 30));
+    assert_eq!(folder.fold(GROUP, &stock("TEA")).await.unwrap(), None, "nothing new, nothing done");
+    applier.apply(31, raft(), &[batch("TEA", 31, 33)]).await.unwrap();
+    let loaded = Journal::new(store.clone()).load(GROUP, &stock("TEA")).await.unwrap();
+    assert_eq!(loaded.records, (31..=33).map(record).collect::<Vec<_>>());
+    let snapshot = loaded.snapshot.unwrap();
+    assert_eq!(format!("{:?}", snapshot.state), replayed(&(1..=30).map(record).collect::<Vec<_>>()));
+    folder.fold(GROUP, &stock("TEA")).await.unwrap().unwrap();
+    let again = Journal::new(store).snapshot(GROUP, &stock("TEA")).await.unwrap().unwrap();
+    assert_eq!(format!("{:?}", again.state), replayed(&(1..=33).map(record).collect::<Vec<_>>()));
+}
+
+#[tokio::test]
+async fn the_window_of_router_drawn_ids_travels_in_the_snapshot_for_ten_minutes() {
+    let (store, _) = filled(0).await;
+    let mut applier = Applier::open(store.clone(), GROUP).await.unwrap();
+    for number in 1..=700 {
+        let mut one = batch("TEA", number, number);
+        let remembered = if number % 2 == 0 { Remembered::Window } else { Remembered::ByState };
+        one.records = super::codec::encode_records(&[Record { remembered, ..record(number) }]);
+        applier.apply(number, raft(), &[one]).await.unwrap();
+    }
+    Folder::new(store.clone(), Turns::new()).fold(GROUP, &stock("TEA")).await.unwrap();
+    let window = Journal::new(store).snapshot(GROUP, &stock("TEA")).await.unwrap().unwrap().window;
+    let kept: Vec<_> = window.iter().map(|entry| entry.stamp.command).collect();
+    let expected: Vec<_> = (100..=700).filter(|number| number % 2 == 0).map(command_id).collect();
+    assert_eq!(kept, expected, "even records of the last 600 seconds");
+}
+
+#[tokio::test]
+async fn a_busy_entity_is_folded_when_due_and_not_more_often() {
+    let (store, _) = filled(0).await;
+    let (folder, mut requests) = fold::channel();
+    let mut applier = Applier::open(store.clone(), GROUP).await.unwrap().with_folding(FoldRequests::new(folder));
+    for number in 0..200_u64 {
+        let many = batch("TEA", number * 100 + 1, number * 100 + 100);
+        applier.apply(number + 1, raft(), &[many]).await.unwrap();
+    }
+    assert_eq!(requests.len(), 1, "asked once however many batches follow");
+    drop(applier);
+    let serve = tokio::spawn(Folder::new(store.clone(), Turns::new()).run(requests));
+    serve.await.unwrap();
+    let head = Journal::new(store).snapshot_head(GROUP, &stock("TEA")).await.unwrap().unwrap();
+    assert_eq!(head.sequence, Sequence(20_000));
+    (_, requests) = fold::channel();
+    assert!(requests.is_empty());
+}
+
+fn trimmer(store: Arc<dyn Store>, kept_for_ever: &[Kind]) -> Trimmer {
+    let kept_for_ever: BTreeSet<_> = kept_for_ever.iter().copied().collect();
+    let retention = Retention { records: Duration::ZERO, kept_for_ever, feed_rows_max: 10 };
+    Trimmer::new(store, Turns::new(), retention)
+}
+
+#[tokio::test]
+async fn records_go_only_below_the_snapshot_and_after_a_day() {
+    let (store, mut applier) = filled(30).await;
+    let day = Timestamp(24 * 60 * 60 * 1000);
+    let sweep = trimmer(store.clone(), &[]);
+    assert_eq!(sweep.sweep(GROUP, Timestamp(u64::MAX)).await.unwrap().batches, 0, "no snapshot, no trimming");
+    Folder::new(store.clone(), Turns::new()).fold(GROUP, &stock("TEA")).await.unwrap();
+    applier.apply(31, raft(), &[batch("TEA", 31, 33)]).await.unwrap();
+    let kept = trimmer(store.clone(), &[Kind::Stock]).sweep(GROUP, Timestamp(u64::MAX)).await.unwrap();
+    assert_eq!(kept.batches, 0, "kept for ever");
+    assert_eq!(sweep.sweep(GROUP, Timestamp(day.0 + 10_500)).await.unwrap().batches, 10, "older than a day");
+    assert_eq!(sweep.sweep(GROUP, Timestamp(u64::MAX)).await.unwrap().batches, 20);
+    let journal = Journal::new(store.clone());
+    let loaded = journal.load(GROUP, &stock("TEA")).await.unwrap();
+    assert_eq!(loaded.records, (31..=33).map(record).collect::<Vec<_>>());
+    assert_eq!(journal.tail(GROUP, &stock("TEA")).await.unwrap().last, Sequence(33));
+    let mut restarted = Applier::open(store, GROUP).await.unwrap();
+    let verdicts = restarted.apply(32, raft(), &[batch("TEA", 33, 33)]).await.unwrap();
+    assert_eq!(verdicts, [super::records::Verdict::Refused { last: Sequence(33) }]);
+}
+
+#[tokio::test]
+async fn client_keys_go_when_they_expire_and_the_feed_keeps_its_tail() {
+    let (store, mut applier) = filled(30).await;
+    let mut keyed = batch("TEA", 31, 31);
+    for expires_at in [100, 200] {
+        keyed.command_rows.push(CommandRow {
+            command: command_id(expires_at),
+            fingerprint: Fingerprint([1; 32]),
+            sequence: Sequence(31),
+            expires_at: Timestamp(expires_at),
+        });
+    }
+    applier.apply(31, raft(), &[keyed]).await.unwrap();
+    let trimmed = trimmer(store.clone(), &[]).sweep(GROUP, Timestamp(150)).await.unwrap();
+    assert_eq!(trimmed, Trimmed { batches: 0, commands: 1, feed_rows: 20 });
+    let journal = Journal::new(store.clone());
+    assert_eq!(journal.commands(GROUP, &stock("TEA")).await.unwrap().len(), 1);
+    assert!(matches!(journal.feed(GROUP, 20, 99).await, Err(JournalError::FeedTrimmed { floor: 21 })));
+    assert_eq!(journal.feed(GROUP, 21, 99).await.unwrap().len(), 11);
+    assert_eq!(store.get(keys::feed(GROUP, 20)).await.unwrap(), None);
+}
