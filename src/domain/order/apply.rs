@@ -28,8 +28,8 @@ pub(super) fn apply(order: &mut Order, event: &OrderEvent, at: Timestamp) {
         OrderEvent::PaymentPending { step, poll_at } => process.stage(*step, Stage::Waiting { poll_at: *poll_at }),
         OrderEvent::PollStarted { step } => process.start_poll(*step),
         OrderEvent::PaymentAttempted { step } => process.attempt(*step),
-        OrderEvent::PaymentPostponed { step, retry_at } => {
-            process.stage(*step, Stage::Postponed { retry_at: *retry_at });
+        OrderEvent::PaymentPostponed { step, retry_at, lost } => {
+            process.stage(*step, Stage::Postponed { retry_at: *retry_at, lost: *lost });
         }
         OrderEvent::Doomed(failure) => process.failure = Some(failure.clone()),
         OrderEvent::CancelRequested { reason } => process.cancelled = Some(reason.clone()),
@@ -206,6 +206,7 @@ impl Process {
         }
         self.change(step, |operation| {
             operation.attempt += 1;
+            operation.key += u32::from(!matches!(operation.stage, Stage::Postponed { lost: true, .. }));
             operation.stage = Stage::Owed;
         });
     }

@@ -261,6 +261,8 @@ pub enum OrderEvent {
         step: PaymentStep,
         /// When.
         retry_at: Timestamp,
+        /// The request got lost: it goes again under the same key. Otherwise it was refused, and a new key asks afresh.
+        lost: bool,
     },
 }
 

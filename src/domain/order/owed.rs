@@ -128,7 +128,7 @@ impl Process {
     }
 
     fn to_provider(&self, step: PaymentStep, operation: &Operation) -> Option<Outgoing> {
-        let own = self.key(step, operation.attempt);
+        let own = self.key(step, operation.key);
         let (obligation, key, what) = match operation.stage {
             Stage::Owed => {
                 let (word, target) = named(step);
@@ -184,7 +184,7 @@ impl Process {
                     (owed.obligation == *obligation).then_some((step, operation))
                 });
                 let (step, operation) = owed.next()?;
-                let (key, outcome) = (self.key(step, operation.attempt), outcome.clone());
+                let (key, outcome) = (self.key(step, operation.key), outcome.clone());
                 Some(match operation.stage {
                     Stage::Asking => OrderCommand::PaymentLookedUp { key, poll: operation.polls, outcome },
                     _ => OrderCommand::PaymentReported { key, outcome },

@@ -15,18 +15,18 @@ use crate::domain::payment::PaymentOutcome;
 impl Draft {
     /// The provider said something about the operation with that key.
     pub fn report(mut self, key: &str, outcome: &PaymentOutcome) -> Outcome {
-        if let Some((step, attempt)) = self.process().named(key) {
-            self.hear(step, attempt, outcome);
+        if let Some((step, number)) = self.process().named(key) {
+            self.hear(step, number, outcome);
         }
         self.noted()
     }
 
     /// A lookup found something out. Only the present poll is heard.
     pub fn looked_up(mut self, key: &str, poll: u32, outcome: &PaymentOutcome) -> Outcome {
-        if let Some((step, attempt)) = self.process().named(key) {
+        if let Some((step, number)) = self.process().named(key) {
             let operation = self.process().operation(step);
             if operation.is_some_and(|operation| operation.stage == Stage::Asking && operation.polls == poll) {
-                self.hear(step, attempt, outcome);
+                self.hear(step, number, outcome);
             }
         }
         self.noted()
@@ -47,10 +47,10 @@ impl Draft {
         self.noted()
     }
 
-    fn hear(&mut self, step: PaymentStep, attempt: u32, outcome: &PaymentOutcome) {
+    fn hear(&mut self, step: PaymentStep, key: u32, outcome: &PaymentOutcome) {
         let Some(operation) = self.process().operation(step) else { return };
         let is_success = *outcome == success_of(step);
-        let is_present = attempt == operation.attempt;
+        let is_present = key == operation.key;
         if let Some(known) = operation.outcome() {
             let is_late_success =
                 matches!(step, PaymentStep::Authorise | PaymentStep::Capture) && is_success && known != outcome;
@@ -80,8 +80,8 @@ impl Draft {
     fn declined(&mut self, step: PaymentStep, reason: String) {
         let is_undoing = matches!(self.process().phase, Phase::Unwinding | Phase::Cancelled | Phase::Failed);
         match step {
-            PaymentStep::Void if !self.process().payment.is_captured() => return self.postponed(step),
-            PaymentStep::Refund(_) if is_undoing => return self.postponed(step),
+            PaymentStep::Void if !self.process().payment.is_captured() => return self.postponed(step, false),
+            PaymentStep::Refund(_) if is_undoing => return self.postponed(step, false),
             _ => self.settled(step, PaymentOutcome::Declined { reason: reason.clone() }),
         }
         if step == PaymentStep::Authorise {
@@ -91,7 +91,7 @@ impl Draft {
 
     fn never_seen(&mut self, step: PaymentStep) {
         if step != PaymentStep::Authorise {
-            return self.postponed(step);
+            return self.postponed(step, true);
         }
         self.settled(step, PaymentOutcome::NeverSeen);
         self.doom(Failure::PaymentUnresolved);
@@ -111,45 +111,42 @@ impl Draft {
         self.push(OrderEvent::PaymentPending { step, poll_at });
     }
 
-    fn postponed(&mut self, step: PaymentStep) {
+    fn postponed(&mut self, step: PaymentStep, lost: bool) {
         let Some(Operation { stage, attempt, .. }) = self.process().operation(step) else { return };
         if matches!(stage, Stage::Postponed { .. }) {
             return;
         }
         let retry_at = self.at.after(doubled(RETRY_PAUSE_MIN, attempt - 1, RETRY_PAUSE_MAX));
-        self.push(OrderEvent::PaymentPostponed { step, retry_at });
+        self.push(OrderEvent::PaymentPostponed { step, retry_at, lost });
     }
 }
 
 impl Process {
-    /// The key an operation has at the provider. A refund is named by its id alone: however often it is tried, it moves
-    /// money once.
-    pub fn key(&self, step: PaymentStep, attempt: u32) -> String {
+    /// The name an operation has at the provider under its `number`th key.
+    pub fn key(&self, step: PaymentStep, number: u32) -> String {
         let entity = self.entity();
         match step {
-            PaymentStep::Authorise => format!("{entity}/authorise/payment/{attempt}"),
-            PaymentStep::Capture => format!("{entity}/capture/payment/{attempt}"),
-            PaymentStep::Void => format!("{entity}/void/payment/{attempt}"),
-            PaymentStep::Refund(refund) => format!("{entity}/refund/{refund}"),
+            PaymentStep::Authorise => format!("{entity}/authorise/payment/{number}"),
+            PaymentStep::Capture => format!("{entity}/capture/payment/{number}"),
+            PaymentStep::Void => format!("{entity}/void/payment/{number}"),
+            PaymentStep::Refund(refund) => format!("{entity}/refund/{refund}/{number}"),
         }
     }
 
-    /// The operation and attempt with that key; of a refund the present attempt.
+    /// The operation with that key, and which of its keys it is.
     fn named(&self, key: &str) -> Option<(PaymentStep, u32)> {
         let own = key.strip_prefix(&self.entity().to_string())?.strip_prefix('/')?;
         let parts: Vec<&str> = own.split('/').collect();
-        let (step, attempt) = match parts[..] {
-            ["authorise", "payment", attempt] => (PaymentStep::Authorise, attempt.parse().ok()?),
-            ["capture", "payment", attempt] => (PaymentStep::Capture, attempt.parse().ok()?),
-            ["void", "payment", attempt] => (PaymentStep::Void, attempt.parse().ok()?),
-            ["refund", refund] => {
-                let step = PaymentStep::Refund(refund.parse().ok()?);
-                (step, self.operation(step)?.attempt)
-            }
+        let (step, number) = match parts[..] {
+            ["authorise", "payment", number] => (PaymentStep::Authorise, number),
+            ["capture", "payment", number] => (PaymentStep::Capture, number),
+            ["void", "payment", number] => (PaymentStep::Void, number),
+            ["refund", refund, number] => (PaymentStep::Refund(refund.parse().ok()?), number),
             _ => return None,
         };
-        let begun = self.operation(step)?.attempt;
-        ((1..=begun).contains(&attempt) && self.key(step, attempt) == key).then_some((step, attempt))
+        let number = number.parse().ok()?;
+        let used = self.operation(step)?.key;
+        ((1..=used).contains(&number) && self.key(step, number) == key).then_some((step, number))
     }
 }
 

@@ -181,6 +181,8 @@ impl Payment {
 pub(super) struct Operation {
     /// Counts attempts, from 1.
     pub attempt: u32,
+    /// Counts keys, from 1. A lost request goes again under its key, so that it moves money once.
+    pub key: u32,
     /// Counts lookups over all attempts.
     pub polls: u32,
     /// How far the attempt is.
@@ -190,7 +192,7 @@ pub(super) struct Operation {
 impl Operation {
     /// The first attempt, owed.
     pub fn first() -> Self {
-        Self { attempt: 1, polls: 0, stage: Stage::Owed }
+        Self { attempt: 1, key: 1, polls: 0, stage: Stage::Owed }
     }
 
     /// The definite answer.
@@ -210,7 +212,7 @@ impl Operation {
     pub fn due_at(&self) -> Option<Timestamp> {
         match self.stage {
             Stage::Waiting { poll_at } => Some(poll_at),
-            Stage::Postponed { retry_at } => Some(retry_at),
+            Stage::Postponed { retry_at, .. } => Some(retry_at),
             Stage::Owed | Stage::Asking | Stage::Done(_) => None,
         }
     }
@@ -232,6 +234,8 @@ pub(super) enum Stage {
     Postponed {
         /// When.
         retry_at: Timestamp,
+        /// Under the same key.
+        lost: bool,
     },
     /// The definite answer.
     Done(PaymentOutcome),
