@@ -10,7 +10,8 @@ use super::money::Money;
 pub struct PaymentRequest {
     /// Which provider, e.g. `simulated`.
     pub provider: String,
-    /// The provider's idempotency key: names the operation, and the refund if it is one. A request sent again has the same.
+    /// The provider's idempotency key: names the operation, and the refund if it is one. A request sent again has the
+    /// same.
     pub key: String,
     /// Whose payment.
     pub order: OrderId,

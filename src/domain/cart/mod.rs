@@ -5,7 +5,8 @@
 //! from any node. The next edit begins the next version. A checkout that finds another total changes the prices instead
 //! and says so (P21).
 //!
-//! **Processes.** The cart owes the order `Place`, and while merging owes the other cart `Surrender` (P20). While merging
+//! **Processes.** The cart owes the order `Place`, and while merging owes the other cart `Surrender` (P20). While
+//! merging
 //! it refuses edits, so that the room it promised for the other cart's lines is still there when they come: lines are
 //! never dropped. A surrendered cart keeps its lines forever, because no clock may decide whether a repeated Surrender
 //! still gets them.
@@ -18,12 +19,12 @@
 mod apply;
 mod command;
 mod event;
+#[cfg(test)]
+mod model_tests;
 mod reply;
 mod rules;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_model;
 
 pub use command::{CartCommand, CheckOut};
 pub use event::{CartEvent, CartLine};

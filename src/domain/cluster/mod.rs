@@ -6,9 +6,9 @@
 
 mod messages;
 #[cfg(test)]
-mod tests;
+mod model_tests;
 #[cfg(test)]
-mod tests_model;
+mod tests;
 
 pub use messages::{ApiKey, ClusterCommand, ClusterEvent, ClusterReply, ClusterView, Genesis, KeyHash, Role};
 

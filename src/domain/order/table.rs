@@ -17,7 +17,7 @@ pub(super) enum Ruling {
     Refused,
 }
 
-use Ruling::{Decides as D, Ignored as I, Refused as R};
+use self::Ruling::{Decides as D, Ignored as I, Refused as R};
 
 /// Phases in column order.
 #[cfg(test)]

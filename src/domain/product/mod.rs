@@ -7,9 +7,9 @@
 mod document;
 mod messages;
 #[cfg(test)]
-mod tests;
+mod model_tests;
 #[cfg(test)]
-mod tests_model;
+mod tests;
 
 pub use messages::{ProductCommand, ProductDocument, ProductEvent, ProductReply, ProductStatus, ProductView, Variant};
 

@@ -38,7 +38,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let product = 0..PRODUCTS.len();
     prop_oneof![
-        2 => (product.clone(), 1..16_u8, 1..9_u64).prop_map(|(product, skus, price)| Step::Put { product, skus, price }),
+        2 => (product.clone(), 1..16_u8, 1..9_u64)
+            .prop_map(|(product, skus, price)| Step::Put { product, skus, price }),
         1 => product.clone().prop_map(|product| Step::Delete { product }),
         6 => (product, 0..4_usize, any::<bool>())
             .prop_map(|(product, which, lost)| Step::Deliver { product, which, lost }),
@@ -121,7 +122,8 @@ proptest! {
                 let lister = world.lister(&variant.sku);
                 let own = lister.as_ref().is_some_and(|(lister, _)| *lister == id);
                 prop_assert!(own != conflict, "{} of {}: {:?}, conflict {}", variant.sku, id, lister, conflict);
-                prop_assert!(!own || lister.unwrap().1 == product.state.version, "{} is of an old version", variant.sku);
+                let is_current = !own || lister.unwrap().1 == product.state.version;
+                prop_assert!(is_current, "{} is of an old version", variant.sku);
             }
         }
         for name in SKUS {
