@@ -7,8 +7,8 @@
 //! Promises: what a callback reported is on disk. Opening verifies every checksum ([`scan`]): a torn tail is copied
 //! aside and cut off with a warning; anything else that cannot be read is refused, naming file and offset, because
 //! acknowledged entries may be behind it. A full disk is
-//! waited out until the log is closed (P28); what then was not written is reported as [`LogError::Full`] and left no trace. A failed
-//! fsync ends the process: nobody knows what is on disk then, and asking again does not tell.
+//! waited out until the log is closed (P28); what then was not written is reported as [`LogError::Full`] and left no
+//! trace. A failed fsync ends the process: nobody knows what is on disk then, and asking again does not tell.
 //!
 //! raft-engine has no suffix truncation and forgets where an empty log begins, so two values of ours lie beside a
 //! group's entries: `start` (index of the first entry, there or to come) and `end` (entries from here on are cut off).

@@ -122,7 +122,8 @@ fn open_store(data: &DataDir) -> Result<(Arc<SledStore>, Option<String>), Storag
 
 fn set_aside(data: &DataDir, reason: &str) -> Result<(Arc<SledStore>, Option<String>), StorageError> {
     let aside = data.move_aside(&data.store())?;
-    tracing::warn!(reason, aside = %aside.display(), "the store cannot be used; rebuilding it from checkpoints and log");
+    let aside = aside.display();
+    tracing::warn!(reason, %aside, "the store cannot be used; rebuilding it from checkpoints and log");
     Ok((Arc::new(SledStore::open(&data.store())?), Some(reason.to_owned())))
 }
 

@@ -231,8 +231,8 @@ impl Projector {
         Ok(())
     }
 
-    /// Tells the projections that lost track about every entity of a group they care for, then that they know everything
-    /// up to where this began. Stock comes first: products are then indexed with their availability at once.
+    /// Tells the projections that lost track about every entity of a group they care for, then that they know
+    /// everything up to where this began. Stock comes first: products are then indexed with their availability at once.
     async fn rebuild(&mut self, group: GroupId, scope: Scope, stop: &CancellationToken) -> Result<(), FeedError> {
         let label = self.parts.journal.applied(group).await?.map_or(0, |applied| applied.index);
         for kind in scope.kinds() {

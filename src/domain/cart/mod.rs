@@ -5,10 +5,10 @@
 //! from any node. The next edit begins the next version. A checkout that finds another total changes the prices instead
 //! and says so (P21).
 //!
-//! **Processes.** The cart owes the order `Place`, and while merging owes the other cart `Surrender` (P20). While merging
-//! it refuses edits, so that the room it promised for the other cart's lines is still there when they come: lines are
-//! never dropped. A surrendered cart keeps its lines forever, because no clock may decide whether a repeated Surrender
-//! still gets them.
+//! **Processes.** The cart owes the order `Place`, and while merging owes the other cart `Surrender` (P20). While
+//! merging it refuses edits, so that the room it promised for the other cart's lines is still there when they come:
+//! lines are never dropped. A surrendered cart keeps its lines forever, because no clock may decide whether a repeated
+//! Surrender still gets them.
 //!
 //! **Cost.** Totals are kept with every edit; an edit's event and answer carry one line, however long the cart is.
 //!

@@ -13,8 +13,8 @@
 //! found through time-ordered indexes. The full recount is in [`super::invariants`].
 //!
 //! Refuses: selling what is not there, counting away what is held, a SKU that another product lists (P21).
-//! Called by carts' readers (Show), shoppers (Reserve, Release), orders (Reserve, Pin, Commit, Release, Return, Forget),
-//! products (List, Unlist) and merchants (Receive, Adjust, Release).
+//! Called by carts' readers (Show), shoppers (Reserve, Release), orders (Reserve, Pin, Commit, Release, Return,
+//! Forget), products (List, Unlist) and merchants (Receive, Adjust, Release).
 
 mod messages;
 mod rules;

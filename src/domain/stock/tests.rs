@@ -409,7 +409,12 @@ proptest! {
                 item.wait(Duration::from_secs(seconds));
             }
             let Some(command) = notebook.command(&step) else { continue };
-            let mut then = Notebook { held: notebook.held.clone(), ended: notebook.ended.clone(), sold: notebook.sold.clone(), free: notebook.free };
+            let mut then = Notebook {
+                held: notebook.held.clone(),
+                ended: notebook.ended.clone(),
+                sold: notebook.sold.clone(),
+                free: notebook.free,
+            };
             then.expire(item.at.0);
             let expected = then.allows(&step);
             match item.when(command) {

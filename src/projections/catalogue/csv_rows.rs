@@ -2,7 +2,8 @@
 //! its first row and may stay empty in the others.
 //!
 //! Columns: `id`, `sku` (both required), `title`, `description`, `categories` and `media` (values separated by `|`,
-//! or a JSON array), `status`, `attributes` (a JSON object), `attr.NAME` (one text, or several separated by `|`), and of the variant
+//! or a JSON array), `status`, `attributes` (a JSON object), `attr.NAME` (one text, or several separated by `|`), and
+//! of the variant
 //! `variant_title`, `variant_attributes`, `variant.NAME`, `prices` (a JSON object), `price.USD` (minor units).
 
 use std::collections::BTreeMap;

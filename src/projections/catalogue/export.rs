@@ -1,6 +1,7 @@
 //! Writing the catalogue out: products of every status, group by group in id order, one page in memory at a time.
 //!
-//! An export reads this node's store beside running traffic: each product is as it was at some moment during the export.
+//! An export reads this node's store beside running traffic: each product is as it was at some moment during the
+//! export.
 
 use bytes::Bytes;
 use futures::stream::{Stream, try_unfold};
