@@ -1,5 +1,6 @@
 //! Golden bytes of everything journaled. bincode notices neither a renamed nor a moved variant or field, so every event
-//! and every reply is pinned here: a difference is a new layout version with an upcaster (P30), never a new golden file.
+//! and every reply is pinned here: a difference is a new layout version with an upcaster (P30), never a new golden
+//! file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
