@@ -73,14 +73,6 @@ schema::options! {
     router: RouterOptions {
         /// How long a command is tried, retries with the same id included, before 504 `outcome_unknown`.
         deadline_ms: Milliseconds = 10_000, 100..=120_000;
-        /// Commands on their way to one shard; beyond it, 503 `overloaded`.
-        in_flight_per_shard_max: u32 = 4_096, 1..=1_000_000 => "commands";
-        /// Commands on their way to one entity; beyond it, 503 `overloaded`.
-        in_flight_per_entity_max: u32 = 2_048, 1..=1_000_000 => "commands";
-        /// Pause before the first retry of an unknown outcome; doubles with each further one.
-        retry_pause_min_ms: Milliseconds = 10, 1..=10_000;
-        /// Longest pause between two retries.
-        retry_pause_max_ms: Milliseconds = 500, 1..=60_000;
     }
     /// Entities as actors.
     entities: EntityOptions {
@@ -88,20 +80,6 @@ schema::options! {
         resident_max: u32 = 200_000, 100..=10_000_000 => "actors";
         /// How long an entity that owes nothing stays in memory after its last command.
         idle_seconds: Seconds = 120, 1..=86_400;
-        /// Commands waiting in one entity while its batch is being written; beyond it, 503 `overloaded`.
-        waiting_max: u32 = 4_096, 1..=1_000_000 => "commands";
-        /// Commands decided into one batch.
-        batch_commands_max: u32 = 512, 1..=10_000 => "commands";
-        /// Encoded bytes after which a batch is closed.
-        batch_bytes_max: Bytes = 1_048_576, 4_096..=4_194_304;
-        /// Failures in a row after which an entity is quarantined.
-        failures_max: u32 = 3, 1..=100 => "failures";
-        /// Pause before a failed entity is started again; doubles with each failure in a row.
-        restart_pause_min_ms: Milliseconds = 50, 1..=60_000;
-        /// Longest pause before a failed entity is started again.
-        restart_pause_max_ms: Milliseconds = 5_000, 1..=600_000;
-        /// Entities of one shard activated per second because their time has come.
-        wakes_per_second_max: u32 = 2_000, 1..=1_000_000 => "entities per second";
     }
     /// Replication of each shard's log.
     raft: RaftOptions {
@@ -112,21 +90,8 @@ schema::options! {
         /// Longest silence of a leader before another node stands for election.
         election_max_ms: Milliseconds = 1_000, 100..=120_000;
     }
-    /// Journals of entities.
-    journal: JournalOptions {
-        /// How long records already covered by a snapshot are kept.
-        retention_seconds: Seconds = 604_800, 0..=3_155_760_000;
-        /// Entity kinds whose records are kept for ever, whatever `retention_seconds` says.
-        keep_forever: Vec<String> = ["order", "stock"], 0..=16 => "kinds";
-        /// Record bytes since the last snapshot after which an entity is snapshotted again, unless it is larger.
-        snapshot_bytes_min: Bytes = 262_144, 4_096..=67_108_864;
-    }
     /// Files.
     storage: StorageOptions {
-        /// Memory the store (sled) may use as its cache.
-        store_cache_bytes: Bytes = 67_108_864, 8_388_608..=17_179_869_184;
-        /// Writes waiting for the store; when full, applying waits.
-        store_queue_max: u32 = 1_024, 16..=65_536 => "batches";
         /// Log size above which old entries are reclaimed, shards that hold them being checkpointed first.
         log_bytes_max: Bytes = 1_073_741_824, 67_108_864..=1_099_511_627_776;
         /// Log bytes of a shard since its last checkpoint after which it is checkpointed, unless that is larger.
@@ -134,40 +99,14 @@ schema::options! {
         /// Free disk space below which client writes are refused with 503 `storage_full`.
         reserve_bytes: Bytes = 268_435_456, 1_048_576..=1_099_511_627_776;
     }
-    /// Time.
-    clock: ClockOptions {
-        /// Distance from the majority of its peers beyond which a node gives up leadership.
-        skew_max_ms: Milliseconds = 10_000, 100..=600_000;
-    }
-    /// Units set aside by shoppers.
-    holds: HoldOptions {
-        /// Life of a hold whose request names none.
-        ttl_default_seconds: Seconds = 900, 1..=86_400;
-        /// Longest life a request may ask for.
-        ttl_max_seconds: Seconds = 3_600, 1..=86_400;
-    }
-    /// Carts.
-    carts: CartOptions {
-        /// How long an untouched cart lives.
-        idle_seconds: Seconds = 2_592_000, 60..=31_536_000;
-    }
     /// Payments.
     payments: PaymentOptions {
         /// How long a provider may take to answer before its outcome is looked up.
         timeout_ms: Milliseconds = 5_000, 100..=120_000;
         /// Whether the simulated provider is offered. It moves no money: switch it off in a real shop.
         simulated: bool = true;
-        /// Address of a simulated provider in another process; empty runs it inside this one.
-        simulated_url: String = "";
         /// Signs the simulated provider's webhooks; empty draws one at start.
         simulated_webhook_secret: String = "", secret;
-    }
-    /// Catalogue search.
-    search: SearchOptions {
-        /// Memory the index writer may use before it writes a segment.
-        memory_bytes: Bytes = 50_000_000, 15_000_000..=4_000_000_000;
-        /// How long after a change search may still show the catalogue without it.
-        commit_interval_ms: Milliseconds = 300, 20..=60_000;
     }
     /// What the node says about itself.
     telemetry: TelemetryOptions {

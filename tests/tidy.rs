@@ -185,6 +185,12 @@ fn marks(line: &str, word: &str) -> bool {
         .any(|(at, _)| !inside(line[..at].chars().next_back()) && !inside(line[at + word.len()..].chars().next()))
 }
 
+/// Files that hold tests or what tests share: the domain's kit sends everything through the real codec, for one.
+fn is_test_support(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.ends_with("tests.rs") || name.starts_with("tests_") || name == "testkit.rs"
+}
+
 fn fail_on(problems: Vec<String>) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
@@ -193,6 +199,9 @@ fn fail_on(problems: Vec<String>) {
 fn arrows_between_layers_point_down() {
     let mut problems = Vec::new();
     for source in sources(&["src"], &["rs"]) {
+        if is_test_support(&source.path) {
+            continue;
+        }
         let Some((own, allowed)) = ARROWS.iter().find(|(name, _)| layer(&source.path) == Some(*name)) else { continue };
         for module in crate_modules(&source.text) {
             let is_layer = ARROWS.iter().any(|(name, _)| *name == module);
@@ -223,8 +232,8 @@ fn the_domain_names_no_crate_but_std_serde_and_thiserror() {
         for (number, line) in source.text.lines().enumerate() {
             let Some(used) = line.trim_start().trim_start_matches("pub ").strip_prefix("use ") else { continue };
             let name = first_word(used);
-            let in_tests = number > tests_from || source.path.ends_with("tests.rs");
-            let local = line.starts_with(' ') && name.chars().next().is_some_and(char::is_uppercase);
+            let in_tests = number > tests_from || is_test_support(&source.path);
+            let local = name.chars().next().is_some_and(char::is_uppercase);
             let allowed = DOMAIN_CRATES.contains(&name.as_str())
                 || local
                 || source.text.contains(&format!("mod {name};"))
@@ -329,4 +338,21 @@ fn every_dependency_of_note_is_committed_with_its_lock() {
     for pinned in ["name = \"openraft\"\nversion = \"0.10.0-alpha.37\"", "name = \"sled\"\nversion = \"0.34.7\""] {
         assert!(lock.contains(pinned), "{pinned:?} is pinned by its on-disk format");
     }
+}
+
+#[test]
+fn every_option_is_read_by_the_program() {
+    let defaults: toml::Table = fs::read_to_string(root().join("config/default.toml")).unwrap().parse().unwrap();
+    let code = sources(&["src"], &["rs"]).into_iter().filter(|source| !source.path.starts_with("src/config"));
+    let code: String = code.map(|source| source.text).collect();
+    let options = defaults.iter().flat_map(|(section, options)| {
+        options.as_table().unwrap().keys().map(move |option| (section.clone(), option.clone()))
+    });
+    // The section's options are passed on whole in one place, under the name `options`.
+    let read = |section: &str, option: &str| {
+        code.contains(&format!("{section}.{option}"))
+            || (section == "telemetry" && code.contains(&format!("options.{option}")))
+    };
+    let unread = options.filter(|(section, option)| !read(section, option));
+    fail_on(unread.map(|(section, option)| format!("{section}.{option}: nothing reads this option")).collect());
 }

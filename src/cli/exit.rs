@@ -59,6 +59,11 @@ impl Failure {
         Self { exit, error: anyhow::anyhow!("{message}"), advice: None }
     }
 
+    /// How it exits.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// The same failure, with what to do next.
     pub(crate) fn advise(mut self, advice: impl Display) -> Self {
         self.advice = Some(advice.to_string());

@@ -12,6 +12,8 @@ mod config;
 pub mod demo;
 mod endpoints;
 mod exit;
+mod journal;
+mod key;
 mod openapi;
 mod ops_client;
 mod output;
@@ -58,6 +60,12 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Show how a running node is doing
     Status(status::StatusArguments),
+    /// Create, list and revoke API keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Look into the journals of a data directory no node is using
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
     /// Measure a running node
     Bench(bench::BenchArguments),
     /// Move the catalogue in and out as files
@@ -125,6 +133,8 @@ pub fn run(
     let done = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments, &context),
         Command::Status(arguments) => status::run(&arguments, &context),
+        Command::Key(command) => key::run(&command, &context),
+        Command::Journal(command) => journal::run(&command, &context),
         Command::Bench(arguments) => bench::run(&arguments, &context),
         Command::Catalog(command) => catalog::run(&command),
         Command::Openapi => openapi::run(),

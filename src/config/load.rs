@@ -251,7 +251,7 @@ fn conflicts(config: &Config) -> Vec<Problem> {
             problems.push(Problem { key: key.to_owned(), reason: reason.to_owned(), source });
         }
     };
-    let (http, raft, router, entities) = (&config.http, &config.raft, &config.router, &config.entities);
+    let (http, raft, router) = (&config.http, &config.raft, &config.router);
     let one_port = http.listen == http.ops_listen && http.listen.port() != 0;
     require(!one_port, "http.ops_listen", "must differ from http.listen");
     let both_or_none = http.tls_certificate.as_os_str().is_empty() == http.tls_key.as_os_str().is_empty();
@@ -267,15 +267,6 @@ fn conflicts(config: &Config) -> Vec<Problem> {
     require(apart, "raft.election_max_ms", "must be more than raft.election_min_ms");
     let beats = raft.heartbeat_ms.0 * 3 <= raft.election_min_ms.0;
     require(beats, "raft.heartbeat_ms", "must be at most a third of raft.election_min_ms");
-    let ordered = router.retry_pause_min_ms <= router.retry_pause_max_ms;
-    require(ordered, "router.retry_pause_max_ms", "must be at least router.retry_pause_min_ms");
-    let ordered = entities.restart_pause_min_ms <= entities.restart_pause_max_ms;
-    require(ordered, "entities.restart_pause_max_ms", "must be at least entities.restart_pause_min_ms");
-    let ordered = config.holds.ttl_default_seconds <= config.holds.ttl_max_seconds;
-    require(ordered, "holds.ttl_default_seconds", "must be at most holds.ttl_max_seconds");
-    let kinds = &config.journal.keep_forever;
-    let known = kinds.iter().all(|kind| crate::domain::registry::Kind::from_name(kind).is_some());
-    require(known, "journal.keep_forever", "names something that is not an entity kind");
     problems
 }
 
@@ -305,14 +296,14 @@ mod tests {
     #[test]
     fn later_sources_win() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "[node]\nshards = 3\n[holds]\nttl_default_seconds = 5\n").unwrap();
+        std::fs::write(file.path(), "[node]\nshards = 3\n[entities]\nidle_seconds = 5\n").unwrap();
         let sources = Sources {
             file: Some(file.path().to_owned()),
             environment: vec![("STOCKROOM_NODE__SHARDS".into(), "4".into())],
             flags: BTreeMap::from([("http.listen", "127.0.0.1:0".to_owned())]),
         };
         let config = Config::load(&sources).unwrap();
-        assert_eq!(config.holds.ttl_default_seconds, super::super::Seconds(5));
+        assert_eq!(config.entities.idle_seconds, super::super::Seconds(5));
         assert_eq!(config.node.shards, 4);
         assert_eq!(config.http.listen.port(), 0);
     }

@@ -28,7 +28,7 @@ use crate::payments::webhook::WebhookSecret;
 use crate::projections::read_side::ReadSide;
 use crate::projections::search::tantivy_index::TantivySearchIndex;
 use crate::rng::{Rng, SeededRng};
-use disk::Disk;
+pub(super) use disk::Disk;
 use webhooks::InProcessWebhooks;
 
 /// A running shop.
@@ -47,9 +47,21 @@ pub(crate) struct Shop {
     disk: Disk,
 }
 
-impl Shop {
-    /// Starts everything the configuration asks for.
-    pub(crate) async fn open(config: &Config, prometheus: PrometheusHandle) -> Result<Self, Failure> {
+/// A node without listeners and lists: what `serve` builds on, and all that offline commands need.
+pub(crate) struct Core {
+    /// The node.
+    pub(crate) node: Arc<Node>,
+    /// The node's randomness.
+    pub(crate) rng: Arc<dyn Rng>,
+    disk: Disk,
+    provider: Option<Arc<SimulatedProvider>>,
+    gateways: Gateways,
+}
+
+impl Core {
+    /// Opens the data directory and starts its node. Payment providers are there too: orders that owe them something
+    /// go on wherever their node runs.
+    pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
         let disk = Disk::open(config).await?;
@@ -66,7 +78,20 @@ impl Shop {
         };
         let node =
             Node::start(seams, options::node(config)).await.map_err(|error| Failure::new(Exit::Failed, error))?;
-        let node = Arc::new(node);
+        Ok(Self { node: Arc::new(node), rng, disk, provider, gateways })
+    }
+
+    /// Stops the node and closes the directory.
+    pub(crate) async fn close(self) {
+        self.node.stop().await;
+        drop(self.disk);
+    }
+}
+
+impl Shop {
+    /// Starts everything the configuration asks for.
+    pub(crate) async fn open(config: &Config, prometheus: PrometheusHandle) -> Result<Self, Failure> {
+        let Core { node, disk, provider, gateways, rng } = Core::open(config).await?;
         let search = TantivySearchIndex::open(disk.search(), Arc::new(SystemClock::new())).await?;
         let groups = node.shards().groups().collect();
         let read_side = ReadSide::start(node.journal().clone(), node.feed().clone(), groups, Arc::new(search)).await?;

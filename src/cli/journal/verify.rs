@@ -1,0 +1,267 @@
+//! Replays every journal that is kept and checks every law: each entity's own after every record, a recount at its
+//! end, that records are dense and their times in order, that the stored wake-up is what the state asks for, and that
+//! the newest snapshot is the state its records lead to.
+//!
+//! One entity is in memory at a time, its records page by page, so memory does not grow with the directory. An entity
+//! whose first records were trimmed is replayed from its snapshot; how many were is part of the result.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::groups;
+use crate::cli::assembly::Disk;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output;
+use crate::clock::{Clock, SystemClock};
+use crate::domain::ids::EntityId;
+use crate::domain::invariants::{self, LAWS};
+use crate::domain::registry::AnyState;
+use crate::domain::time::{Sequence, Timestamp};
+use crate::persistence::codec::Bincode;
+use crate::persistence::journal::{Journal, JournalError};
+use crate::persistence::log::GroupId;
+use crate::persistence::records::{Record, Snapshot};
+
+/// Records read at once.
+const PAGE_RECORDS: usize = 2_048;
+/// Entities listed at once.
+const PAGE_ENTITIES: usize = 512;
+/// Findings printed; more are only counted.
+const FINDINGS_MAX: usize = 100;
+/// How often the progress line is drawn.
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Something wrong.
+#[derive(Debug, Serialize)]
+struct Finding {
+    entity: String,
+    sequence: u64,
+    what: String,
+}
+
+/// What was checked.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    entities: u64,
+    records: u64,
+    events: u64,
+    /// Entities whose oldest records were trimmed, replayed from their snapshot.
+    started_at_snapshot: u64,
+    snapshots_compared: u64,
+    /// Log entries the store had not applied yet; the next start applies them.
+    log_entries_ahead: u64,
+    laws: Vec<&'static str>,
+    findings_total: u64,
+    findings: Vec<Finding>,
+    seconds: f64,
+}
+
+impl Report {
+    fn found(&mut self, entity: &EntityId, sequence: Sequence, what: String) {
+        self.findings_total += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { entity: entity.to_string(), sequence: sequence.0, what });
+        }
+    }
+}
+
+/// Verifies and reports; fails with [`Exit::Findings`] when anything is wrong.
+pub(super) async fn run(journal: &Journal, disk: &Disk, json: bool) -> Result<(), Failure> {
+    let clock = SystemClock::new();
+    let progress = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{spinner} {pos} records, {per_sec}, {elapsed}");
+    progress.set_style(style.expect("the template is a constant"));
+    progress.enable_steady_tick(DRAW_INTERVAL);
+    let mut report = Report { laws: LAWS.iter().map(|law| law.id).collect(), ..Report::default() };
+    for group in groups() {
+        verify_group(journal, group, &mut report, &progress).await?;
+        report.log_entries_ahead += entries_ahead(journal, disk, group).await?;
+    }
+    progress.finish_and_clear();
+    report.seconds = clock.monotonic().as_secs_f64();
+    print(&report, json)?;
+    if report.findings_total == 0 {
+        return Ok(());
+    }
+    Err(Failure::said(Exit::Findings, format_args!("{} findings", report.findings_total))
+        .advise("keep a copy of the data directory; `stockroom journal inspect ENTITY` shows the records"))
+}
+
+fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    if json {
+        return output::json(report);
+    }
+    for finding in &report.findings {
+        output::line(format!("{} at {}: {}", finding.entity, finding.sequence, finding.what))?;
+    }
+    output::line(format!(
+        "{} entities, {} records, {} events replayed in {:.1} s; {} started at a snapshot; {} snapshots compared; \
+         {} log entries not applied yet; {} laws checked; {} findings",
+        report.entities,
+        report.records,
+        report.events,
+        report.seconds,
+        report.started_at_snapshot,
+        report.snapshots_compared,
+        report.log_entries_ahead,
+        report.laws.len(),
+        report.findings_total,
+    ))
+}
+
+async fn entries_ahead(journal: &Journal, disk: &Disk, group: GroupId) -> Result<u64, Failure> {
+    let range = disk.log.range(group).await?;
+    let applied = journal.applied(group).await?.map_or(range.first, |applied| applied.index + 1);
+    Ok(range.next.saturating_sub(applied))
+}
+
+async fn verify_group(
+    journal: &Journal,
+    group: GroupId,
+    report: &mut Report,
+    progress: &ProgressBar,
+) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let entities = journal.entities(group, after.as_ref(), PAGE_ENTITIES).await?;
+        let Some(last) = entities.last().cloned() else { return Ok(()) };
+        for entity in &entities {
+            verify_entity(journal, group, entity, report).await?;
+            progress.set_position(report.records);
+        }
+        after = Some(last);
+    }
+}
+
+async fn verify_entity(
+    journal: &Journal,
+    group: GroupId,
+    entity: &EntityId,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    report.entities += 1;
+    let checked = match replay(journal, group, entity, report).await {
+        Ok(Some(replay)) => replay.check_end(journal, group, report).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match checked {
+        Ok(()) => Ok(()),
+        Err(error @ (JournalError::Damaged { .. } | JournalError::Gap { .. })) => {
+            report.found(entity, Sequence::ZERO, error.to_string());
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Replays all records of an entity; `None` when a law broke on the way, which is then a finding.
+async fn replay<'a>(
+    journal: &Journal,
+    group: GroupId,
+    entity: &'a EntityId,
+    report: &mut Report,
+) -> Result<Option<Replay<'a>>, JournalError> {
+    let snapshot = journal.snapshot(group, entity).await?;
+    let first = journal.history(group, entity, Sequence(1), 1).await?;
+    let whole = first.first().is_some_and(|record| record.sequence == Sequence(1));
+    let mut replay = match (&snapshot, whole) {
+        (Some(snapshot), false) => {
+            report.started_at_snapshot += 1;
+            Replay::from_snapshot(entity, snapshot)
+        }
+        _ => Replay::from_nothing(entity),
+    };
+    loop {
+        let records = journal.history(group, entity, replay.sequence.next(), PAGE_RECORDS).await?;
+        let Some(last) = records.last().map(|record| record.sequence) else { break };
+        for record in &records {
+            if let Err(what) = replay.take(record, snapshot.as_ref()) {
+                report.found(entity, record.sequence, what);
+                return Ok(None);
+            }
+            report.records += 1;
+            report.events += record.events.len() as u64;
+            report.snapshots_compared +=
+                u64::from(snapshot.as_ref().is_some_and(|snapshot| snapshot.sequence == record.sequence));
+        }
+        debug_assert_eq!(replay.sequence, last);
+    }
+    Ok(Some(replay))
+}
+
+/// An entity on its way from its first record to its last.
+struct Replay<'a> {
+    entity: &'a EntityId,
+    state: AnyState,
+    sequence: Sequence,
+    at: Timestamp,
+}
+
+impl<'a> Replay<'a> {
+    fn from_nothing(entity: &'a EntityId) -> Self {
+        Self { entity, state: AnyState::new(entity), sequence: Sequence::ZERO, at: Timestamp::ZERO }
+    }
+
+    fn from_snapshot(entity: &'a EntityId, snapshot: &Snapshot) -> Self {
+        Self { entity, state: snapshot.state.clone(), sequence: snapshot.sequence, at: snapshot.at }
+    }
+
+    /// Applies one record. Says what is wrong with it, if anything is.
+    fn take(&mut self, record: &Record, snapshot: Option<&Snapshot>) -> Result<(), String> {
+        let expected = self.sequence.next();
+        if record.sequence != expected {
+            return Err(format!("record {expected} expected, {} found", record.sequence));
+        }
+        if record.at < self.at {
+            return Err(format!("time goes back from {} to {}", self.at, record.at));
+        }
+        let state = &mut self.state;
+        catch_unwind(AssertUnwindSafe(|| {
+            record.events.iter().for_each(|event| state.apply(event, record.at));
+            state.assert_invariants();
+        }))
+        .map_err(|panic| message_of(&*panic))?;
+        (self.sequence, self.at) = (record.sequence, record.at);
+        match snapshot {
+            Some(snapshot) if snapshot.sequence == self.sequence && !same(&self.state, &snapshot.state) => {
+                Err("the snapshot at this record is not the state its records lead to".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Recounts the final state and compares its wake-up with the stored one.
+    async fn check_end(self, journal: &Journal, group: GroupId, report: &mut Report) -> Result<(), JournalError> {
+        if let AnyState::Stock(item) = &self.state {
+            for breach in invariants::check_stock(item) {
+                report.found(self.entity, self.sequence, breach.to_string());
+            }
+        }
+        let tail = journal.tail(group, self.entity).await?;
+        if tail.last != self.sequence {
+            report.found(self.entity, self.sequence, format!("the index says that {} is the last record", tail.last));
+        }
+        let owes = !self.state.outstanding().is_empty();
+        let wanted = if owes { Some(self.at) } else { self.state.deadline().map(|(at, _)| at) };
+        if tail.wake_at != wanted {
+            let (stored, wanted) = (tail.wake_at, wanted);
+            report.found(self.entity, self.sequence, format!("wakes at {stored:?}, should wake at {wanted:?}"));
+        }
+        Ok(())
+    }
+}
+
+fn same(one: &AnyState, other: &AnyState) -> bool {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    one.encode::<Bincode>(&mut left) == other.encode::<Bincode>(&mut right) && left == right
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "replaying it panics".to_owned())
+}

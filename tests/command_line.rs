@@ -1,0 +1,134 @@
+//! The command line as a person or a script meets it: real processes, real data directories, free ports.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn stockroom(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stockroom"));
+    command.arg("--data").arg(data).env_remove("STOCKROOM_CONFIG");
+    command
+}
+
+fn run(data: &Path, arguments: &[&str]) -> Output {
+    stockroom(data).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A node with the demo catalogue, killed when dropped.
+struct Node {
+    process: Child,
+    ready: Value,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Node {
+    fn start(data: &Path) -> Self {
+        let mut process = stockroom(data)
+            .args(["serve", "--demo", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("readiness line {line:?}: {error}"));
+        Self { process, ready, _stdout: stdout }
+    }
+
+    fn terminate(mut self) -> std::process::ExitStatus {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_node_says_where_it_listens_serves_keys_and_status_and_stops_when_told() {
+    let data = tempfile::tempdir().unwrap();
+    let offline = stdout(&run(data.path(), &["key", "create", "--role", "merchant"]));
+    assert!(offline.split_whitespace().last().unwrap().starts_with("stockroom_"), "{offline}");
+
+    let node = Node::start(data.path());
+    assert_eq!(node.ready["ready"], true);
+    assert!(node.ready["http"].as_str().unwrap().starts_with("127.0.0.1:"), "{}", node.ready);
+    let status: Value = serde_json::from_str(&stdout(&run(data.path(), &["status", "--json"]))).unwrap();
+    assert_eq!(status["readiness"]["ready"], true, "{status}");
+    stdout(&run(data.path(), &["key", "create", "--role", "ops", "--label", "night shift"]));
+    let keys: Value = serde_json::from_str(&stdout(&run(data.path(), &["key", "list", "--json"]))).unwrap();
+    assert_eq!(keys["items"].as_array().unwrap().len(), 2, "the key made offline and the key made online: {keys}");
+    let second = run(data.path(), &["serve"]);
+    assert_eq!(second.status.code(), Some(6), "a second node on the same directory is refused");
+    assert!(node.terminate().success());
+
+    let verified: Value = serde_json::from_str(&stdout(&run(data.path(), &["journal", "verify", "--json"]))).unwrap();
+    assert_eq!(verified["findings_total"], 0, "{verified}");
+    assert!(verified["entities"].as_u64().unwrap() > 800, "every product and SKU of the demo: {verified}");
+    let records = stdout(&run(data.path(), &["journal", "inspect", "stock/TEA-001-50"]));
+    assert!(records.contains("Received"), "{records}");
+}
+
+#[test]
+fn a_killed_node_comes_back_with_its_catalogue_and_fills_it_once() {
+    let data = tempfile::tempdir().unwrap();
+    drop(Node::start(data.path()));
+    let first: Value = serde_json::from_str(&stdout(&run(data.path(), &["journal", "verify", "--json"]))).unwrap();
+    drop(Node::start(data.path()));
+    let second: Value = serde_json::from_str(&stdout(&run(data.path(), &["journal", "verify", "--json"]))).unwrap();
+    assert_eq!(first["entities"], second["entities"]);
+    assert_eq!((&second["findings_total"], &first["findings_total"]), (&Value::from(0), &Value::from(0)));
+    let received = stdout(&run(data.path(), &["journal", "inspect", "stock/TEA-001-50"]));
+    assert_eq!(received.matches("Received").count(), 1, "{received}");
+}
+
+#[test]
+fn exit_codes_tell_failures_apart() {
+    let empty = tempfile::tempdir().unwrap();
+    let code = |arguments: &[&str]| run(empty.path(), arguments).status.code().unwrap();
+    assert_eq!(code(&["no-such-command"]), 2);
+    assert_eq!(code(&["serve", "--listen", "nowhere"]), 2);
+    assert_eq!(code(&["status", "--ops", "http://127.0.0.1:9"]), 3);
+    assert_eq!(code(&["journal", "verify"]), 6);
+    assert_eq!(code(&["config"]), 0);
+}
+
+#[test]
+fn the_configuration_in_force_is_a_configuration() {
+    let data = tempfile::tempdir().unwrap();
+    let printed = stdout(&run(data.path(), &["config"]));
+    let file = data.path().join("printed.toml");
+    std::fs::write(&file, &printed).unwrap();
+    let again = stdout(&run(data.path(), &["--config", file.to_str().unwrap(), "config", "--json"]));
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(again["node"]["data_dir"], data.path().to_str().unwrap());
+}
+
+#[test]
+fn documents_are_printed_without_a_node() {
+    let nowhere = Path::new("no/such/directory");
+    let openapi: Value = serde_json::from_str(&stdout(&run(nowhere, &["openapi"]))).unwrap();
+    assert!(openapi["openapi"].as_str().unwrap().starts_with("3.1"), "{}", openapi["openapi"]);
+    assert!(stdout(&run(nowhere, &["completions", "bash"])).contains("_stockroom"));
+    let products = stdout(&run(nowhere, &["catalog", "demo"]));
+    assert!(products.lines().count() >= 200);
+    for line in products.lines() {
+        let product: Value = serde_json::from_str(line).unwrap();
+        assert!(product["variants"].as_array().is_some_and(|variants| !variants.is_empty()), "{line}");
+    }
+}
