@@ -5,7 +5,7 @@
 
 use axum::http::StatusCode;
 use utoipa::openapi::path::ParameterIn;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -154,6 +154,27 @@ impl Description {
     pub fn answers<T: ToSchema>(mut self, status: StatusCode, text: &'static str) -> Self {
         let schema = self.refer::<T>();
         self.answers.push(AnswerDescription { status, text, content: Some((JSON, schema)), headers: Vec::new() });
+        self
+    }
+
+    /// One page of a list of `T` (`wire::Listing`).
+    #[must_use]
+    pub fn answers_list<T: ToSchema>(mut self, text: &'static str) -> Self {
+        let item = self.refer::<T>();
+        let cursor = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("Give it back as `cursor` for the next page; null on the last."));
+        let page = ObjectBuilder::new()
+            .description(Some("One page of a list."))
+            .property("items", ArrayBuilder::new().items(item).description(Some("This page.")))
+            .property("next_cursor", cursor)
+            .required("items")
+            .required("next_cursor");
+        let name = format!("{}List", T::name());
+        let schema = RefOr::Ref(utoipa::openapi::Ref::from_schema_name(&name));
+        self.schemas.push((name, page.into()));
+        let content = Some((JSON, schema));
+        self.answers.push(AnswerDescription { status: StatusCode::OK, text, content, headers: Vec::new() });
         self
     }
 

@@ -32,7 +32,7 @@ pub fn routes() -> Vec<Route> {
                 .query::<wire::Time>("since", "Only orders placed at or after this time.")
                 .query::<PageSize>("limit", "At most this many items; 24 unless said.")
                 .query::<String>("cursor", "`next_cursor` of the page before, with the same filters.")
-                .answers::<Listing<OrderSummary>>(StatusCode::OK, "A page of orders.")
+                .answers_list::<OrderSummary>("A page of orders.")
         }),
         Route::new(Method::POST, "/v1/admin/orders/{id}/fulfil", Access::Merchant, fulfil).describe(|route| {
             changes_order(route, "fulfilOrder", "Goods leave")

@@ -36,7 +36,7 @@ fn count_routes() -> Vec<Route> {
                 .query::<LowUnits>("low", "At most this many units available; 10 unless said.")
                 .query::<PageSize>("limit", "At most this many items; 24 unless said.")
                 .query::<String>("cursor", "`next_cursor` of the page before, with the same filters.")
-                .answers::<Listing<LowStock>>(StatusCode::OK, "A page of SKUs.")
+                .answers_list::<LowStock>("A page of SKUs.")
         }),
         Route::new(Method::GET, "/v1/admin/stock/{sku}", Access::Merchant, show).describe(|route| {
             route
@@ -76,7 +76,7 @@ fn hold_routes() -> Vec<Route> {
                 .path::<Sku>(SKU.0, SKU.1)
                 .query::<PageSize>("limit", "At most this many items; 100 unless said.")
                 .query::<String>("cursor", "`next_cursor` of the page before.")
-                .answers::<Listing<HeldUnits>>(StatusCode::OK, "A page of holds, by id.")
+                .answers_list::<HeldUnits>("A page of holds, by id.")
                 .fails(&[Code::NotFound])
         }),
         Route::new(Method::DELETE, "/v1/admin/stock/{sku}/holds/{id}", Access::Merchant, end_hold).describe(|route| {

@@ -30,7 +30,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/ops/v1/keys", Access::Ops, list).describe(|route| {
             route
                 .called(TAG, "listKeys", "API keys, oldest first")
-                .answers::<Listing<KeyInfo>>(StatusCode::OK, "The keys, without their secrets.")
+                .answers_list::<KeyInfo>("The keys, without their secrets.")
         }),
         Route::new(Method::POST, "/ops/v1/keys", Access::Ops, create).key_ignored().describe(|route| {
             route

@@ -50,13 +50,13 @@ fn node_routes() -> Vec<Route> {
         Route::new(Method::GET, "/ops/v1/shards", Access::Ops, shards).describe(|route| {
             route
                 .called(TAG, "shards", "Every shard this node has a replica of")
-                .answers::<Listing<ShardStatus>>(StatusCode::OK, "The replicas, by shard.")
+                .answers_list::<ShardStatus>("The replicas, by shard.")
         }),
         Route::new(Method::GET, "/ops/v1/actors", Access::Ops, actors).describe(|route| {
             route
                 .called(TAG, "actors", "Entities in memory")
                 .query::<wire::PageSize>("limit", "At most this many; 50 unless said.")
-                .answers::<Listing<ActorStatus>>(StatusCode::OK, "The busiest first.")
+                .answers_list::<ActorStatus>("The busiest first.")
         }),
         Route::new(Method::GET, "/ops/v1/quarantine", Access::Ops, quarantined).describe(|route| {
             route.called(TAG, "quarantined", "Entities taken out of service after repeated faults").answers::<Listing<

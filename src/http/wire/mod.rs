@@ -15,7 +15,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
-use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::idempotency::IDEMPOTENCY_REPLAYED;
@@ -60,7 +59,7 @@ impl From<PageSize> for PageLimit {
 }
 
 /// One page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 pub struct Listing<T> {
     /// This page.
     pub items: Vec<T>,
