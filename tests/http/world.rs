@@ -54,8 +54,7 @@ impl World {
             failure: None,
             payments: Vec::new(),
         };
-        let genesis =
-            Genesis { cluster: ClusterId([1; 16]), shards: 12, secret: Secret([9; 32]), node: NodeId(1) };
+        let genesis = Genesis { cluster: ClusterId([1; 16]), shards: 12, secret: Secret([9; 32]), node: NodeId(1) };
         let stamp = Stamp { command: CommandId([0; 16]), fingerprint: Fingerprint::default() };
         let birth = AnyCommand::Cluster(ClusterCommand::Init(genesis));
         inner.turn(&EntityId::cluster(), &birth, stamp).unwrap();

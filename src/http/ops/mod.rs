@@ -59,12 +59,9 @@ fn node_routes() -> Vec<Route> {
                 .answers_list::<ActorStatus>("The busiest first.")
         }),
         Route::new(Method::GET, "/ops/v1/quarantine", Access::Ops, quarantined).describe(|route| {
-            route.called(TAG, "quarantined", "Entities taken out of service after repeated faults").answers::<Listing<
-                QuarantinedEntity,
-            >>(
-                StatusCode::OK,
-                "The entities.",
-            )
+            route
+                .called(TAG, "quarantined", "Entities taken out of service after repeated faults")
+                .answers_list::<QuarantinedEntity>("The entities.")
         }),
         Route::new(Method::POST, "/ops/v1/quarantine:release", Access::Ops, release).key_ignored().describe(|route| {
             route
