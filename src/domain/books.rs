@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::cart::Cart;
 use super::ids::{CartId, EntityId, HoldId, OrderId, Sku};
 use super::invariants::{Audit, Breach};
+use super::registry::AnyState;
 use super::stock::{Holder, StockItem};
 
 /// The least and the most something can be; equal when nothing is under way.
@@ -121,6 +122,16 @@ struct StockSide {
 }
 
 impl Books {
+    /// Adds an entity of any kind; those that keep no books are passed over.
+    pub fn add(&mut self, state: &AnyState) {
+        match state {
+            AnyState::Stock(item) => self.add_stock(item),
+            AnyState::Cart(cart) => self.add_cart(cart),
+            AnyState::Order(order) => order.claims().iter().for_each(|claims| self.add_order(claims)),
+            AnyState::Product(_) | AnyState::Cluster(_) => {}
+        }
+    }
+
     /// Adds a stock item.
     pub fn add_stock(&mut self, item: &StockItem) {
         let pinned = item.holds().filter_map(|hold| match hold.holder {

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::cart::Cart;
+use super::order::Order;
+use super::registry::AnyState;
 use super::stock::StockItem;
 
 /// A promise with a name.
@@ -40,6 +42,13 @@ laws! {
     "CRT-4": "only a version that was reached became an order";
     "CRT-5": "a consumed version has no lines left";
     "CRT-6": "every order of a cart answers the checkout that asked for it, and each order is of one version";
+    "ORD-1": "an order begins with its placement, and every operation with a request for it";
+    "ORD-2": "given back and on its way back never exceed what was captured, nor captured the total";
+    "ORD-3": "units are sold only under an authorised payment, goods leave only when it is captured";
+    "ORD-4": "a cancelled or failed order holds no unit and keeps no money";
+    "ORD-5": "every line is in exactly one position, and no more of it is sent or taken back than was sold";
+    "ORD-6": "goods wait for a capture exactly while one is under way";
+    "ORD-7": "a phase is entered only from one it may follow";
     "PRD-1": "a product has content only with a version";
     "PRD-2": "a deleted product claims no SKU";
     "PRD-3": "a product changes fewer than four billion times";
@@ -85,6 +94,22 @@ impl Audit {
     pub(super) fn into_breaches(self) -> Vec<Breach> {
         self.breaches
     }
+}
+
+/// Recounts one entity of any kind. Products and clusters have no counters: their laws are asserted, see
+/// [`AnyState::assert_invariants`].
+pub fn check(state: &AnyState) -> Vec<Breach> {
+    match state {
+        AnyState::Stock(item) => check_stock(item),
+        AnyState::Cart(cart) => check_cart(cart),
+        AnyState::Order(order) => check_order(order),
+        AnyState::Product(_) | AnyState::Cluster(_) => Vec::new(),
+    }
+}
+
+/// Recounts one order from its lines and refunds.
+pub fn check_order(order: &Order) -> Vec<Breach> {
+    order.breaches().into_iter().map(|(law, detail)| Breach { law, detail }).collect()
 }
 
 /// Recounts one stock item from its holds. Linear in the number of holds.

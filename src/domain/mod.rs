@@ -21,3 +21,5 @@ pub mod stock;
 #[cfg(test)]
 pub mod testkit;
 pub mod time;
+#[cfg(test)]
+mod world_tests;

@@ -6,17 +6,6 @@ use super::event::Phase;
 use super::state::{Position, Process, Tally};
 use crate::domain::payment::PaymentOutcome;
 
-/// Name and sentence of every law of an order.
-pub const LAWS: [(&str, &str); 7] = [
-    ("ORD-1", "an order begins with its placement, and every operation with a request for it"),
-    ("ORD-2", "given back and on its way back never exceed what was captured, nor captured the total"),
-    ("ORD-3", "units are sold only under an authorised payment, goods leave only when it is captured"),
-    ("ORD-4", "a cancelled or failed order holds no unit and keeps no money"),
-    ("ORD-5", "every line is in exactly one position, and no more of it is sent or taken back than was sold"),
-    ("ORD-6", "goods wait for a capture exactly while one is under way"),
-    ("ORD-7", "a phase is entered only from one it may follow"),
-];
-
 impl Process {
     /// Panics naming the law that does not hold. Constant time.
     pub fn assert_laws(&self) {

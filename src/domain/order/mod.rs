@@ -16,15 +16,16 @@
 //!
 //! **Fails** by waiting: an unanswered provider is asked again at its time; nothing is assumed.
 //!
-//! Files: `state` what it knows · `table` phases and commands as data · `decide` the commands · `follow` what follows
-//! by
-//! itself · `payment` a provider's news · `apply` events made true · `owed` obligations and deadlines · `laws`.
+//! Files: `state` what it knows · `table` phases and commands as data · `decide` the commands · `follow` what follows by
+//! itself · `payment` a provider's news · `apply` events made true · `owed` obligations and deadlines · `laws` ·
+//! `claims` its side of the books.
 //!
 //! Called by carts (Place), stock items and payment couriers (outcomes), webhooks, shoppers (Show, Cancel) and
 //! merchants
 //! (Fulfil, Deliver, Refund, Erase).
 
 mod apply;
+mod claims;
 mod command;
 mod decide;
 mod event;
@@ -43,7 +44,6 @@ use std::time::Duration;
 
 pub use command::{OrderCommand, OrderLine, Placement, RefundRequest, StockStep, Units};
 pub use event::{Failure, OrderEvent, OrderState, PaymentStep, Phase};
-pub use laws::LAWS;
 pub use reply::{HistoryRow, OrderReply, OrderView, PaymentStatus, PaymentView, RefundStatus, RefundView, Shipment};
 
 use serde::{Deserialize, Serialize};
