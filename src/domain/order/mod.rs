@@ -16,13 +16,12 @@
 //!
 //! **Fails** by waiting: an unanswered provider is asked again at its time; nothing is assumed.
 //!
-//! Files: `state` what it knows · `table` phases and commands as data · `decide` the commands · `follow` what follows by
-//! itself · `payment` a provider's news · `apply` events made true · `owed` obligations and deadlines · `laws` ·
+//! Files: `state` what it knows · `table` phases and commands as data · `decide` the commands · `follow` what follows
+//! by itself · `payment` a provider's news · `apply` events made true · `owed` obligations and deadlines · `laws` ·
 //! `claims` its side of the books.
 //!
 //! Called by carts (Place), stock items and payment couriers (outcomes), webhooks, shoppers (Show, Cancel) and
-//! merchants
-//! (Fulfil, Deliver, Refund, Erase).
+//! merchants (Fulfil, Deliver, Refund, Erase).
 
 mod apply;
 mod claims;
