@@ -16,6 +16,8 @@
 
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod fault_tests;
 mod frame;
 mod owner;
 mod scan;
