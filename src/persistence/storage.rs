@@ -111,8 +111,13 @@ impl Storage {
     }
 }
 
-/// Opens the store, or sets it aside and opens an empty one.
+/// Opens the store, or sets it aside and opens an empty one. A store that is gone although there is a log is told of.
 fn open_store(data: &DataDir) -> Result<(Arc<SledStore>, Option<String>), StorageError> {
+    if !data.store().exists() && data.log().exists() {
+        let reason = "the store is missing";
+        tracing::warn!(reason, "the store cannot be used; rebuilding it from checkpoints and log");
+        return Ok((Arc::new(SledStore::open(&data.store())?), Some(reason.to_owned())));
+    }
     match SledStore::open(&data.store()) {
         Ok(store) => Ok((Arc::new(store), None)),
         Err(error @ (StoreError::Damaged { .. } | StoreError::Io { .. })) => set_aside(data, &error.to_string()),
@@ -265,7 +270,7 @@ mod tests {
         filled(root.path()).await;
         assert_recovers(root.path(), false).await;
         fs::remove_dir_all(root.path().join("sled")).unwrap();
-        assert_recovers(root.path(), false).await;
+        assert_recovers(root.path(), true).await;
         assert_recovers(root.path(), false).await;
     }
 
@@ -349,7 +354,7 @@ mod tests {
         let mut bytes = fs::read(&newest).unwrap();
         bytes[300] ^= 1;
         fs::write(&newest, bytes).unwrap();
-        assert_recovers(root.path(), false).await;
+        assert_recovers(root.path(), true).await;
     }
 
     #[tokio::test]

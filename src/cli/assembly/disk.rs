@@ -8,8 +8,8 @@ use crate::cluster::upkeep::Space;
 use crate::config::Config;
 use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::datadir::{DataDir, DataDirError};
-use crate::persistence::log::Log;
-use crate::persistence::storage::Storage;
+use crate::persistence::log::{Log, LogError};
+use crate::persistence::storage::{Storage, StorageError};
 use crate::persistence::store::Store;
 use crate::rng::Rng;
 
@@ -29,7 +29,7 @@ impl Disk {
     /// Opens, and on first use makes, the data directory of the configuration.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let directory = Arc::new(DataDir::open(&config.node.data_dir).map_err(refused)?);
-        let storage = Storage::open(&directory, config.storage.log_bytes_max.0).await?;
+        let storage = Storage::open(&directory, config.storage.log_bytes_max.0).await.map_err(unusable)?;
         let Storage { log, store, checkpoints, .. } = storage;
         Ok(Self { directory, log, store, checkpoints })
     }
@@ -78,6 +78,16 @@ impl Disk {
 
 fn refused(error: DataDirError) -> Failure {
     Failure::new(Exit::DataDirectory, error)
+}
+
+/// What is on disk cannot be served from. Damage is a finding: it is not to be started over.
+fn unusable(error: StorageError) -> Failure {
+    match error {
+        StorageError::Directory(error) => refused(error),
+        StorageError::Log(LogError::Damaged { .. }) | StorageError::Gap { .. } => Failure::new(Exit::Findings, error)
+            .advise("restore a backup, or the damaged file from a copy; what was cut off it is kept in set-aside/"),
+        error => Failure::new(Exit::Failed, error),
+    }
 }
 
 /// Free space of the directory's file system, and the ballast kept on it.

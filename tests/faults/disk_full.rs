@@ -1,0 +1,140 @@
+//! A full disk: writes are refused clearly, reads go on, and with room again everything goes on, with nothing lost.
+//!
+//! The data directory lies on a small file system of its own, which needs the right to mount. Without it the test
+//! fails: a promise that is not tested is not kept.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::auditor::Book;
+use crate::client::{Call, Client, PATIENCE, PAUSE};
+use crate::shop::Home;
+
+/// Room on the file system, bytes.
+const ROOM: u64 = 160 << 20;
+/// Free space below which the shop refuses writes, bytes.
+const RESERVE: u64 = 16 << 20;
+
+/// A small file system, there as long as this is.
+struct SmallDisk {
+    root: TempDir,
+}
+
+impl SmallDisk {
+    fn mount() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("disk")).unwrap();
+        let disk = Self { root };
+        let size = format!("size={ROOM}");
+        let mut mount = Command::new("mount");
+        let done = run(mount.args(["-t", "tmpfs", "-o", &size, "stockroom-test"]).arg(disk.path()));
+        assert!(done.is_ok(), "this test needs to mount a small file system (run it as root): {done:?}");
+        disk
+    }
+
+    fn path(&self) -> PathBuf {
+        self.root.path().join("disk")
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path().join("filler")
+    }
+
+    /// Takes room until this many bytes are left, or all of it.
+    fn fill(&self, leave: u64) {
+        let mut filler = File::options().create(true).append(true).open(self.filler()).unwrap();
+        let chunk = vec![1_u8; 64 << 10];
+        while free_bytes(&self.path()) > leave && filler.write_all(&chunk).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.filler()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+fn free_bytes(path: &Path) -> u64 {
+    let output = Command::new("df").args(["--output=avail", "-B1"]).arg(path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().nth(1).unwrap().trim().parse().unwrap()
+}
+
+fn hold() -> Call {
+    Call::post("/v1/stock/CUP-1/holds", json!({"quantity": 1, "ttl_seconds": 3600}))
+}
+
+/// Writes until one is refused for want of room; what was accepted before is noted.
+async fn refused_for_want_of_room(client: &Client, book: &Book) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = client.once(&hold()).await.unwrap();
+        if answer.status == 201 {
+            book.hold("CUP-1", answer.body["id"].as_str().unwrap(), 1);
+        } else {
+            assert_eq!((answer.status, answer.code()), (503, "storage_full"), "{:#}", answer.body);
+            assert_eq!(answer.body["outcome"], "rejected", "{:#}", answer.body);
+            assert!(answer.headers.contains_key("retry-after"), "{:?}", answer.headers);
+            return;
+        }
+        assert!(Instant::now() < deadline, "the shop goes on writing to a full disk");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn sells_again(client: &Client, book: &Book) {
+    let held = client.send(&hold()).await.expect(201);
+    book.hold("CUP-1", held["id"].as_str().unwrap(), 1);
+    let cart = client.cart(&[("CUP-1", 1)]).await;
+    let placed = client.send(&Client::order(&cart, "tok_ok").wait(20)).await.expect(201);
+    assert_eq!(placed["state"], "confirmed", "{placed:#}");
+    book.order(placed["id"].as_str().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_answers_reads_and_recovers_with_nothing_lost() {
+    let disk = SmallDisk::mount();
+    let book = Book::default();
+    let home = Home::with_data(disk.root.path(), disk.path().join("data"));
+    home.set("STOCKROOM_STORAGE__RESERVE_BYTES", &RESERVE.to_string());
+    let client = Client::new(&home);
+    let shop = home.start().await;
+    client.list(&["CUP-1"], 1999).await;
+    book.stock(&client, "CUP-1", 1_000_000).await;
+    sells_again(&client, &book).await;
+    let available = client.send(&Call::get("/v1/stock/CUP-1")).await.expect(200)["available"].clone();
+
+    disk.fill(RESERVE / 2);
+    refused_for_want_of_room(&client, &book).await;
+    let shown = client.once(&Call::get("/v1/stock/CUP-1")).await.unwrap().expect(200);
+    assert!(shown["available"].as_u64() <= available.as_u64(), "{shown}");
+    assert_eq!(client.once(&Call::get("/healthz").ops()).await.unwrap().status, 200);
+    disk.make_room();
+    sells_again(&client, &book).await;
+    book.audit(&home, &client).await;
+
+    // Killed with the last byte taken, it starts once there is room and has everything.
+    disk.fill(0);
+    refused_for_want_of_room(&client, &book).await;
+    shop.kill().await;
+    disk.make_room();
+    let shop = home.start().await;
+    sells_again(&client, &book).await;
+    book.audit(&home, &client).await;
+    shop.stop().await;
+}
