@@ -99,6 +99,17 @@ schema::options! {
         /// Free disk space below which client writes are refused with 503 `storage_full`.
         reserve_bytes: Bytes = 268_435_456, 1_048_576..=1_099_511_627_776;
     }
+    /// What is kept of the past.
+    journal: JournalOptions {
+        /// Records that a snapshot covers are removed once they are older than this.
+        retention_days: u32 = 7, 1..=36_500 => "days";
+        /// Kinds of entities whose records are kept for ever: `cart`, `cluster`, `order`, `product`, `stock`.
+        kept_for_ever: Vec<String> = ["order", "stock"], 0..=16 => "kinds";
+        /// Feed rows kept per shard; a list or search index that is further behind is rebuilt from the entities.
+        feed_rows_max: u32 = 1_000_000, 1_000..=1_000_000_000 => "rows";
+        /// Between two sweeps that remove what is past its time.
+        sweep_seconds: Seconds = 3_600, 1..=86_400;
+    }
     /// Payments.
     payments: PaymentOptions {
         /// How long a provider may take to answer before its outcome is looked up.

@@ -4,6 +4,8 @@
 pub mod courier;
 pub mod hashing;
 pub mod node;
+#[cfg(test)]
+mod node_tests;
 pub mod raft;
 pub mod router;
 pub mod setup;

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::courier::NodeCourier;
 use super::hashing::ShardCount;
 use super::raft::group::{Group, GroupError, GroupParts, Leadership, RaftTiming};
+use super::raft::state_machine::MachineParts;
 use super::raft::{Member, MemberId};
 use super::router::Router;
 use super::setup::{self, SetupError};
@@ -29,9 +30,11 @@ use crate::domain::cluster::Genesis;
 use crate::domain::time::Timestamp;
 use crate::payments::courier::PaymentCourier;
 use crate::persistence::checkpoint::CheckpointKeeper;
+use crate::persistence::fold::{self, FoldRequest, Folder};
 use crate::persistence::journal::{Journal, JournalError};
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::store::Store;
+use crate::persistence::turns::Turns;
 use crate::rng::Rng;
 
 /// How long a node waits for its shards to be hosted before it says what is wrong.
@@ -50,6 +53,8 @@ pub struct Seams {
     pub store: Arc<dyn Store>,
     /// Checkpoints of groups.
     pub checkpoints: CheckpointKeeper,
+    /// Turns at a group's rows, shared with the checkpoints.
+    pub turns: Turns,
     /// Payment providers.
     pub payments: PaymentCourier,
 }
@@ -111,6 +116,7 @@ pub struct Node {
     observer: Arc<Observer>,
     gate: StorageGate,
     feed: FeedSignal,
+    folder: mpsc::Sender<FoldRequest>,
     seams: Seams,
 }
 
@@ -124,6 +130,8 @@ impl Node {
         let (region, _) = Actor::spawn(None, RegionActor, arguments)
             .await
             .map_err(|error| StartError::Region { message: error.to_string() })?;
+        let (folder, wanted) = fold::channel();
+        tokio::spawn(Folder::new(seams.store.clone(), seams.turns.clone()).run(wanted));
         let all_groups = (0..=ShardCount::MAX).map(GroupId);
         let mut node = Self {
             router: Router::new(hosted.clone()),
@@ -138,6 +146,7 @@ impl Node {
             region,
             journal,
             clock,
+            folder,
             seams,
         };
         node.start_group(GroupId::META).await?;
@@ -222,15 +231,19 @@ impl Node {
 
     async fn start_group(&mut self, group: GroupId) -> Result<(), StartError> {
         let (applied, installed) = (self.feed.clone(), self.feed.clone());
-        let parts = GroupParts {
+        let machine = MachineParts {
             group,
+            store: self.seams.store.clone(),
+            checkpoints: self.seams.checkpoints.clone(),
+            folder: self.folder.clone(),
+            on_applied: Arc::new(move |group, index| applied.applied(group, index)),
+            on_installed: Arc::new(move |group, index| installed.installed(group, index)),
+        };
+        let parts = GroupParts {
             member: self.options.member,
             timing: self.options.timing.clone(),
             log: self.seams.log.clone(),
-            store: self.seams.store.clone(),
-            checkpoints: self.seams.checkpoints.clone(),
-            on_applied: Arc::new(move |group, index| applied.applied(group, index)),
-            on_installed: Arc::new(move |group, index| installed.installed(group, index)),
+            machine,
             seed: self.seams.rng.next_u64(),
         };
         let started = Group::start(parts).await?;

@@ -1,19 +1,24 @@
 //! Keeps a node's disk in bounds: checkpoints groups whose log has grown, purges behind two good checkpoints (P26),
-//! reclaims log files, and closes the gate for client writes while the disk is nearly full (P28).
+//! reclaims log files, sweeps out what is past its time (P3, P27, P29), and closes the gate for client writes while the
+//! disk is nearly full (P28).
 //!
-//! One task per node, one group at a time, so that upkeep never takes more than a fraction of the disk. A step that
-//! fails is tried again at the next round; nothing here is needed for correctness, only for not running out of space.
+//! Two tasks per node, one group at a time each, so that upkeep never takes more than a fraction of the disk. A step
+//! that fails is tried again at the next round; nothing here is needed for correctness, only for not running out of
+//! space.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use super::raft::group::Group;
 use crate::actors::storage_gate::StorageGate;
+use crate::clock::NodeClock;
 use crate::persistence::checkpoint::{CheckpointError, CheckpointKeeper};
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::store::Store;
-use async_trait::async_trait;
+use crate::persistence::trim::{Trimmed, Trimmer};
 
 /// Between two looks at the disk's free space.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,6 +34,8 @@ pub struct UpkeepOptions {
     pub checkpoint_bytes_min: u64,
     /// Free bytes below which client writes are refused.
     pub reserve_bytes: u64,
+    /// Between two sweeps.
+    pub sweep_interval: Duration,
 }
 
 /// The disk's free space, and the reserve that is given back when it is gone.
@@ -54,6 +61,10 @@ pub struct Upkeep {
     pub store: Arc<dyn Store>,
     /// Their checkpoints.
     pub checkpoints: CheckpointKeeper,
+    /// Removes what is past its time.
+    pub trimmer: Trimmer,
+    /// The node's time.
+    pub clock: Arc<NodeClock>,
     /// Client writes.
     pub gate: StorageGate,
     /// The disk.
@@ -63,6 +74,27 @@ pub struct Upkeep {
 impl Upkeep {
     /// Goes round for as long as the node runs; every step may be cut off anywhere.
     pub async fn run(self) {
+        tokio::join!(self.look_after_disk(), self.sweep_all());
+    }
+
+    /// Sweeps every group, then rests. The first sweep waits too: a starting node has better things to do.
+    async fn sweep_all(&self) {
+        loop {
+            tokio::time::sleep(self.options.sweep_interval).await;
+            for group in self.groups.keys() {
+                match self.trimmer.sweep(*group, self.clock.now()).await {
+                    Ok(removed) if removed != Trimmed::default() => {
+                        let Trimmed { batches, commands, feed_rows } = removed;
+                        tracing::info!(%group, batches, commands, feed_rows, "swept out what was past its time");
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%group, %error, "a sweep failed, trying again at the next"),
+                }
+            }
+        }
+    }
+
+    async fn look_after_disk(&self) {
         let mut rounds = 0;
         loop {
             self.watch_space().await;

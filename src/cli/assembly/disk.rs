@@ -11,6 +11,7 @@ use crate::persistence::datadir::{DataDir, DataDirError};
 use crate::persistence::log::{Log, LogError};
 use crate::persistence::storage::{Storage, StorageError};
 use crate::persistence::store::Store;
+use crate::persistence::turns::Turns;
 use crate::rng::Rng;
 
 /// Everything on disk. Clones share it; the directory is unlocked when the last one goes.
@@ -23,6 +24,8 @@ pub struct Disk {
     pub store: Arc<dyn Store>,
     /// Checkpoints of groups.
     pub checkpoints: CheckpointKeeper,
+    /// Turns at a group's rows, shared with the checkpoints.
+    pub turns: Turns,
 }
 
 impl Disk {
@@ -30,8 +33,8 @@ impl Disk {
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let directory = Arc::new(DataDir::open(&config.node.data_dir).map_err(refused)?);
         let storage = Storage::open(&directory, config.storage.log_bytes_max.0).await.map_err(unusable)?;
-        let Storage { log, store, checkpoints, .. } = storage;
-        Ok(Self { directory, log, store, checkpoints })
+        let Storage { log, store, checkpoints, turns, .. } = storage;
+        Ok(Self { directory, log, store, checkpoints, turns })
     }
 
     /// Bytes free on its file system; zero when it cannot be asked.

@@ -12,6 +12,7 @@ mod ports;
 mod webhooks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -25,6 +26,7 @@ use crate::payments::courier::PaymentCourier;
 use crate::payments::gateway::{Gateways, PaymentGateway};
 use crate::payments::simulated::{PROVIDER_NAME, Parts as ProviderParts, SimulatedProvider};
 use crate::payments::webhook::WebhookSecret;
+use crate::persistence::trim::Trimmer;
 use crate::projections::read_side::ReadSide;
 use crate::projections::search::tantivy_index::TantivySearchIndex;
 use crate::rng::{Rng, SeededRng};
@@ -74,6 +76,7 @@ impl Core {
             log: disk.log.clone(),
             store: disk.store.clone(),
             checkpoints: disk.checkpoints.clone(),
+            turns: disk.turns.clone(),
             payments,
         };
         let node =
@@ -96,7 +99,7 @@ impl Shop {
         let groups = node.shards().groups().collect();
         let read_side = ReadSide::start(node.journal().clone(), node.feed().clone(), groups, Arc::new(search)).await?;
         let read_side = Arc::new(read_side);
-        let upkeep = start_upkeep(config, &node, &disk).await;
+        let upkeep = start_upkeep(config, &node, &disk).await?;
         let webhooks = provider.map(|provider| send_webhooks(provider, &node, &rng));
         let parts = ports::parts(&node, &read_side, rng, gateways, &disk, prometheus)?;
         let state = http::AppState::new(options::http(config)?, parts);
@@ -105,7 +108,7 @@ impl Shop {
     }
 
     /// Answers what is in flight, then stops everything in order.
-    pub(crate) async fn close(self, grace: std::time::Duration) {
+    pub(crate) async fn close(self, grace: Duration) {
         if !self.server.shutdown(grace).await {
             tracing::warn!("some requests were still in flight when the grace was over");
         }
@@ -125,20 +128,27 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn start_upkeep(config: &Config, node: &Arc<Node>, disk: &Disk) -> AbortOnDrop {
+async fn start_upkeep(config: &Config, node: &Arc<Node>, disk: &Disk) -> Result<AbortOnDrop, Failure> {
+    let trimmer = Trimmer::new(disk.store.clone(), disk.turns.clone(), options::retention(config)?);
     let reserve_bytes = config.storage.reserve_bytes.0;
     let space = disk.space(reserve_bytes / 4);
     space.restore_ballast().await;
     let upkeep = Upkeep {
-        options: UpkeepOptions { checkpoint_bytes_min: config.storage.checkpoint_bytes_min.0, reserve_bytes },
+        options: UpkeepOptions {
+            checkpoint_bytes_min: config.storage.checkpoint_bytes_min.0,
+            reserve_bytes,
+            sweep_interval: Duration::from_secs(config.journal.sweep_seconds.0),
+        },
         groups: node.groups().clone(),
         log: disk.log.clone(),
         store: disk.store.clone(),
         checkpoints: disk.checkpoints.clone(),
+        trimmer,
+        clock: node.clock().clone(),
         gate: node.gate().clone(),
         space,
     };
-    AbortOnDrop(tokio::spawn(upkeep.run()))
+    Ok(AbortOnDrop(tokio::spawn(upkeep.run())))
 }
 
 fn send_webhooks(provider: Arc<SimulatedProvider>, node: &Node, rng: &Arc<dyn Rng>) -> AbortOnDrop {

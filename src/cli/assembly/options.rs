@@ -8,9 +8,11 @@ use crate::cluster::hashing::ShardCount;
 use crate::cluster::node::NodeOptions;
 use crate::cluster::raft::group::RaftTiming;
 use crate::config::Config;
+use crate::domain::registry::Kind;
 use crate::http::HttpOptions;
 use crate::http::options::{Limits, Timeouts, TlsFiles};
 use crate::payments::courier::CourierOptions;
+use crate::persistence::trim::Retention;
 
 /// This node's number in a cluster it founds.
 const FOUNDER: u64 = 1;
@@ -30,6 +32,22 @@ pub fn node(config: &Config) -> NodeOptions {
         },
         shard: ShardOptions { idle_after: Duration::from_secs(config.entities.idle_seconds.0), residents_max },
     }
+}
+
+/// What is kept of the past.
+pub fn retention(config: &Config) -> Result<Retention, Failure> {
+    let kind_of = |name: &String| {
+        Kind::from_name(name).ok_or_else(|| {
+            let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+            Failure::said(Exit::Usage, format!("journal.kept_for_ever: there is no kind of entity called {name:?}"))
+                .advise(format!("use any of {}", known.join(", ")))
+        })
+    };
+    Ok(Retention {
+        records: Duration::from_secs(u64::from(config.journal.retention_days) * 24 * 60 * 60),
+        kept_for_ever: config.journal.kept_for_ever.iter().map(kind_of).collect::<Result<_, _>>()?,
+        feed_rows_max: u64::from(config.journal.feed_rows_max),
+    })
 }
 
 /// What the payment courier is given.

@@ -21,13 +21,11 @@ use tokio::sync::{mpsc, watch};
 use super::log_adapter::LogAdapter;
 use super::network::Network;
 use super::proposer::{self, Proposal, Propose};
-use super::state_machine::{OnApplied, StateMachine};
+use super::state_machine::{MachineParts, StateMachine};
 use super::types::{Member, MemberId, OnComplete, ShardEntry, TypeConfig};
 use crate::actors::ports::{LeaseError, Replication, VerdictListener};
-use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::records::EntityBatch;
-use crate::persistence::store::Store;
 
 /// Timing of every group (ms). Heartbeat ≪ election, and the lease below the shortest election timeout.
 #[derive(Clone, Debug)]
@@ -48,22 +46,14 @@ impl Default for RaftTiming {
 
 /// What a group is started with.
 pub struct GroupParts {
-    /// Which group.
-    pub group: GroupId,
     /// This node.
     pub member: MemberId,
     /// Timing.
     pub timing: RaftTiming,
     /// Where entries go.
     pub log: Arc<dyn Log>,
-    /// Where rows go.
-    pub store: Arc<dyn Store>,
-    /// Who makes checkpoints.
-    pub checkpoints: CheckpointKeeper,
-    /// Told after each applied entry.
-    pub on_applied: OnApplied,
-    /// Told after a checkpoint replaced the group's rows.
-    pub on_installed: OnApplied,
+    /// Where they are applied.
+    pub machine: MachineParts,
     /// Seeds openraft's randomness (election timeouts).
     pub seed: u64,
 }
@@ -107,14 +97,13 @@ pub enum Leadership {
 impl Group {
     /// Opens the group's storage and starts it.
     pub async fn start(parts: GroupParts) -> Result<Self, GroupError> {
-        let GroupParts { group, member, timing, log, store, checkpoints, on_applied, on_installed, seed } = parts;
+        let GroupParts { member, timing, log, machine, seed } = parts;
+        let group = machine.group;
         let failed = |message: String| GroupError::Start { group, message };
         let config = config(&timing).map_err(|error| failed(error.to_string()))?;
         let adapter = LogAdapter::new(group, log);
         let appended_bytes = adapter.appended_bytes();
-        let machine = StateMachine::open(group, store, checkpoints, on_applied, on_installed)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
+        let machine = StateMachine::open(machine).await.map_err(|error| failed(error.to_string()))?;
         let start = Raft::new(member, Arc::new(config), Network, adapter, machine);
         let raft = with_randomness(seed, start).await.map_err(|error| failed(error.to_string()))?;
         let proposals = proposer::spawn(Handle(raft.clone()));

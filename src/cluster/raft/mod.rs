@@ -9,7 +9,7 @@ pub mod group;
 mod log_adapter;
 mod network;
 mod proposer;
-mod state_machine;
+pub mod state_machine;
 #[cfg(test)]
 mod storage_suite;
 mod types;

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use tokio::sync::mpsc;
 
 use super::bytes;
 use super::types::{LogId, StoredMembership, TypeConfig, Verdicts};
 use crate::persistence::applier::Applier;
 use crate::persistence::checkpoint::{Checkpoint, CheckpointError, CheckpointKeeper};
+use crate::persistence::fold::{FoldRequest, FoldRequests};
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
 use crate::persistence::store::Store;
@@ -34,30 +36,44 @@ pub struct CheckpointData {
 /// Told the index of every applied entry, or of an installed checkpoint.
 pub type OnApplied = Arc<dyn Fn(GroupId, u64) + Send + Sync>;
 
+/// What a state machine works with.
+pub struct MachineParts {
+    /// Whose entries.
+    pub group: GroupId,
+    /// Where rows go.
+    pub store: Arc<dyn Store>,
+    /// Who makes checkpoints.
+    pub checkpoints: CheckpointKeeper,
+    /// Who makes the snapshots that are due.
+    pub folder: mpsc::Sender<FoldRequest>,
+    /// Told after each applied entry.
+    pub on_applied: OnApplied,
+    /// Told after a checkpoint replaced the group's rows.
+    pub on_installed: OnApplied,
+}
+
 /// One group's state machine.
 pub struct StateMachine {
-    group: GroupId,
-    store: Arc<dyn Store>,
+    parts: MachineParts,
     applier: Applier,
     last: Option<LogId>,
     membership: StoredMembership,
-    on_applied: OnApplied,
-    on_installed: OnApplied,
-    checkpoints: CheckpointKeeper,
+}
+
+impl MachineParts {
+    /// An applier that continues where the store is and asks for snapshots.
+    async fn applier(&self) -> io::Result<Applier> {
+        let applier = Applier::open(self.store.clone(), self.group).await.map_err(io::Error::other)?;
+        Ok(applier.with_folding(FoldRequests::new(self.folder.clone())))
+    }
 }
 
 impl StateMachine {
     /// Continues where the store is.
-    pub async fn open(
-        group: GroupId,
-        store: Arc<dyn Store>,
-        checkpoints: CheckpointKeeper,
-        on_applied: OnApplied,
-        on_installed: OnApplied,
-    ) -> io::Result<Self> {
-        let (last, membership) = Self::stored_position(group, &store).await?;
-        let applier = Applier::open(store.clone(), group).await.map_err(io::Error::other)?;
-        Ok(Self { group, store, applier, last, membership, on_applied, on_installed, checkpoints })
+    pub async fn open(parts: MachineParts) -> io::Result<Self> {
+        let (last, membership) = Self::stored_position(parts.group, &parts.store).await?;
+        let applier = parts.applier().await?;
+        Ok(Self { parts, applier, last, membership })
     }
 
     async fn stored_position(group: GroupId, store: &Arc<dyn Store>) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -82,7 +98,7 @@ impl StateMachine {
         if let Some(responder) = responder {
             responder.send(Verdicts(verdicts));
         }
-        (self.on_applied)(self.group, log_id.index);
+        (self.parts.on_applied)(self.parts.group, log_id.index);
         Ok(())
     }
 }
@@ -106,25 +122,27 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> CheckpointBuilder {
-        CheckpointBuilder { group: self.group, checkpoints: self.checkpoints.clone() }
+        CheckpointBuilder { group: self.parts.group, checkpoints: self.parts.checkpoints.clone() }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: CheckpointData) -> Result<(), io::Error> {
         let CheckpointData { keeper, checkpoint: Some(checkpoint) } = snapshot else { return Ok(()) };
         let length = usize::try_from(checkpoint.bytes).map_err(io::Error::other)?;
         let data = keeper.read(&checkpoint, 0, length).await.map_err(io::Error::other)?;
-        let received = self.checkpoints.receive(self.group, checkpoint.index, data.to_vec()).await;
-        self.checkpoints.restore(&received.map_err(io::Error::other)?).await.map_err(io::Error::other)?;
-        self.applier = Applier::open(self.store.clone(), self.group).await.map_err(io::Error::other)?;
+        let MachineParts { group, checkpoints, .. } = &self.parts;
+        let received = checkpoints.receive(*group, checkpoint.index, data.to_vec()).await.map_err(io::Error::other)?;
+        checkpoints.restore(&received).await.map_err(io::Error::other)?;
+        self.applier = self.parts.applier().await?;
         (self.last, self.membership) = (meta.last_log_id, meta.last_membership.clone());
-        (self.on_installed)(self.group, checkpoint.index);
+        (self.parts.on_installed)(self.parts.group, checkpoint.index);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        let newest = self.checkpoints.newest_good(self.group).await.map_err(io::Error::other)?;
+        let MachineParts { group, checkpoints, .. } = &self.parts;
+        let newest = checkpoints.newest_good(*group).await.map_err(io::Error::other)?;
         match newest {
-            Some(checkpoint) => into_snapshot(self.checkpoints.clone(), checkpoint).await.map(Some),
+            Some(checkpoint) => into_snapshot(checkpoints.clone(), checkpoint).await.map(Some),
             None => Ok(None),
         }
     }

@@ -8,10 +8,11 @@ use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 
 use super::log_adapter::LogAdapter;
-use super::state_machine::StateMachine;
+use super::state_machine::{MachineParts, OnApplied, StateMachine};
 use super::types::TypeConfig;
 use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::files::{DiskFiles, Files, MemoryFiles};
+use crate::persistence::fold;
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::memory::{MemoryLog, MemoryStore};
 use crate::persistence::raft_engine_log::{LogOptions, RaftEngineLog};
@@ -23,8 +24,11 @@ const GROUP: GroupId = GroupId(3);
 
 async fn adapters(log: Arc<dyn Log>, store: Arc<dyn Store>, files: Arc<dyn Files>) -> (LogAdapter, StateMachine) {
     let checkpoints = CheckpointKeeper::new(files, store.clone(), Turns::new());
-    let quiet: super::state_machine::OnApplied = Arc::new(|_, _| ());
-    let machine = StateMachine::open(GROUP, store, checkpoints, quiet.clone(), quiet).await.unwrap();
+    let quiet: OnApplied = Arc::new(|_, _| ());
+    let (folder, _) = fold::channel();
+    let (on_applied, on_installed) = (quiet.clone(), quiet);
+    let parts = MachineParts { group: GROUP, store, checkpoints, folder, on_applied, on_installed };
+    let machine = StateMachine::open(parts).await.unwrap();
     (LogAdapter::new(GROUP, log), machine)
 }
 

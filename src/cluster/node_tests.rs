@@ -1,0 +1,91 @@
+//! A whole node over the engines of production: what it does with a long history, and how it starts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hashing::ShardCount;
+use super::node::{Node, NodeOptions, Seams};
+use super::raft::group::RaftTiming;
+use crate::actors::messages::{Ask, Origin, Request};
+use crate::actors::shard::ShardOptions;
+use crate::clock::SystemClock;
+use crate::domain::entity::{Fingerprint, Stamp};
+use crate::domain::ids::{CommandId, EntityId};
+use crate::domain::quantity::Quantity;
+use crate::domain::registry::{AnyCommand, AnyReply};
+use crate::domain::stock::{StockCommand, StockReply};
+use crate::payments::courier::{CourierOptions, PaymentCourier};
+use crate::payments::gateway::Gateways;
+use crate::persistence::datadir::DataDir;
+use crate::persistence::storage::Storage;
+use crate::rng::{Rng, SeededRng};
+
+const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// A node on a data directory.
+struct Running {
+    node: Node,
+    rng: Arc<dyn Rng>,
+    _directory: DataDir,
+}
+
+impl Running {
+    async fn start(path: &Path) -> Self {
+        let directory = DataDir::open(path).unwrap();
+        let Storage { log, store, checkpoints, turns, .. } = Storage::open(&directory, LOG_BYTES_MAX).await.unwrap();
+        let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
+        let payments = PaymentCourier::new(Gateways::new([]), rng.clone(), CourierOptions::default());
+        let clock = Arc::new(SystemClock::new());
+        let seams = Seams { clock, rng: rng.clone(), log, store, checkpoints, turns, payments };
+        let options = NodeOptions {
+            member: 1,
+            name: "node-1".to_owned(),
+            shards: ShardCount::new(2).unwrap(),
+            timing: RaftTiming::default(),
+            shard: ShardOptions::default(),
+        };
+        Self { node: Node::start(seams, options).await.unwrap(), rng, _directory: directory }
+    }
+
+    async fn ask(&self, entity: EntityId, command: StockCommand) -> StockReply {
+        let stamp = Stamp { command: CommandId(self.rng.next_id()), fingerprint: Fingerprint::default() };
+        let command = AnyCommand::Stock(command);
+        let budget = Duration::from_secs(30);
+        let request = Request { entity, command, stamp, origin: Origin::Router, budget };
+        match self.node.router().ask(request).await.unwrap().reply {
+            AnyReply::Stock(reply) => reply,
+            other => panic!("a stock item answered {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_is_recovered_from_its_snapshot_and_few_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let tea = EntityId::stock(&"TEA".parse().unwrap());
+    let running = Running::start(directory.path()).await;
+    let receipt = || StockCommand::Receive { quantity: Quantity::new(1).unwrap(), reference: "x".repeat(200) };
+    let mut sequence_at_snapshot = None;
+    for round in 1..=400 {
+        futures::future::join_all((0..10).map(|_| running.ask(tea.clone(), receipt()))).await;
+        let group = running.node.shards().group_of(&tea);
+        let loaded = running.node.journal().load(group, &tea).await.unwrap();
+        if let Some(snapshot) = loaded.snapshot {
+            sequence_at_snapshot = Some(snapshot.sequence.0);
+            assert_eq!(snapshot.sequence.0 + loaded.records.len() as u64, round * 10);
+            break;
+        }
+    }
+    let folded = sequence_at_snapshot.expect("a snapshot after far more than its due of record bytes");
+    let before = running.ask(tea.clone(), StockCommand::Show).await;
+    running.node.stop().await;
+    drop(running);
+
+    let running = Running::start(directory.path()).await;
+    let group = running.node.shards().group_of(&tea);
+    let loaded = running.node.journal().load(group, &tea).await.unwrap();
+    assert!(loaded.snapshot.is_some_and(|snapshot| snapshot.sequence.0 >= folded));
+    assert_eq!(running.ask(tea, StockCommand::Show).await, before);
+    running.node.stop().await;
+}
