@@ -1,0 +1,152 @@
+//! A shopper in a real browser: headless Chromium, driven through ChromeDriver, against the real binary with its demo
+//! catalogue. Fails when Chromium or ChromeDriver (Debian: chromium, chromium-driver) is missing.
+//!
+//! The first test keeps a picture of the shop at docs/shop.png for the README when there is none; delete it to renew it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod stage;
+
+use std::path::Path;
+use std::time::Duration;
+
+use fantoccini::{Client, Locator};
+use serde_json::{Value, json};
+use stage::{DESKTOP, PHONE, Stage};
+
+/// A purchase on a debug build, a slow payment included, takes a few seconds; this is a limit, not an expectation.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A product with two variants, plenty in stock, as the demo catalogue has it.
+const SEARCH: &str = "darjeeling";
+
+async fn see(browser: &Client, selector: &str) -> fantoccini::elements::Element {
+    let found = browser.wait().at_most(PATIENCE).for_element(Locator::Css(selector)).await;
+    found.unwrap_or_else(|error| panic!("{selector} did not appear: {error}"))
+}
+
+/// Runs a script in the page and answers what it resolves to.
+async fn ask_page(browser: &Client, script: &str) -> Value {
+    let script =
+        format!("const done = arguments[0]; (async () => {{ {script} }})().then(done, (e) => done(String(e)));");
+    browser.execute_async(&script, vec![]).await.unwrap()
+}
+
+async fn available(browser: &Client, sku: &str) -> i64 {
+    let script = format!("return (await (await fetch('/v1/stock/{sku}')).json()).available;");
+    ask_page(browser, &script).await.as_i64().unwrap()
+}
+
+/// Searches, opens the first product found that is in stock, and answers the chosen SKU.
+async fn open_product(browser: &Client) -> String {
+    let search = see(browser, "#query").await;
+    search.send_keys(SEARCH).await.unwrap();
+    search.send_keys("\u{e007}").await.unwrap();
+    see(browser, ".results h1").await;
+    let found = "return [...document.querySelectorAll('.card')].find((card) => !card.querySelector('.stock.none')\
+                 && card.textContent.toLowerCase().includes(arguments[0]))?.querySelector('a').href";
+    let address = wait_for(browser, found, vec![json!(SEARCH)]).await;
+    browser.goto(address.as_str().unwrap()).await.unwrap();
+    see(browser, "#add:not(:disabled)").await;
+    see(browser, "#stock").await.attr("data-sku").await.unwrap().unwrap()
+}
+
+/// What the script answers as soon as that is not null.
+async fn wait_for(browser: &Client, script: &str, arguments: Vec<Value>) -> Value {
+    let answer = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let answer = browser.execute(script, arguments.clone()).await.unwrap();
+            if !answer.is_null() {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    answer.await.unwrap_or_else(|_| panic!("the page never answered: {script}"))
+}
+
+/// Puts one unit of a product into the cart and goes to the checkout.
+async fn fill_cart(browser: &Client) -> String {
+    let sku = open_product(browser).await;
+    see(browser, "#add").await.click().await.unwrap();
+    see(browser, "#cart-count:not([hidden])").await;
+    see(browser, "#cart-link").await.click().await.unwrap();
+    see(browser, ".pay-form").await;
+    sku
+}
+
+async fn fill_form(browser: &Client, token: &str) {
+    for (name, text) in [("email", "ada@example.org"), ("name", "Ada Lovelace")] {
+        let field = see(browser, &format!(".pay-form [name={name}]")).await;
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+    see(browser, &format!(".pay-form [value={token}]")).await.click().await.unwrap();
+}
+
+/// Looks at a full shelf, and keeps what it sees unless there is a picture already.
+async fn keep_picture(browser: &Client) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/shop.png");
+    if path.exists() {
+        return;
+    }
+    browser.execute("location.hash = '#/?category=Kitchen'", vec![]).await.unwrap();
+    see(browser, ".depth-1").await;
+    see(browser, ".card:nth-child(12)").await;
+    let drawn =
+        "return [...document.images].slice(0, 8).every((image) => image.complete && image.naturalWidth) || null";
+    wait_for(browser, drawn, vec![]).await;
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, browser.screenshot().await.unwrap()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shopper_buys_and_a_double_click_buys_once() {
+    let stage = Stage::set(DESKTOP).await;
+    let browser = stage.browser();
+    let sku = fill_cart(browser).await;
+    let before = available(browser, &sku).await;
+    fill_form(browser, "tok_ok").await;
+    browser.execute("const buy = document.getElementById('buy'); buy.click(); buy.click()", vec![]).await.unwrap();
+    see(browser, "[data-state=confirmed]").await;
+    assert_eq!(available(browser, &sku).await, before - 1);
+    keep_picture(browser).await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_in_the_middle_of_buying_shows_the_one_order() {
+    let stage = Stage::set(PHONE).await;
+    let browser = stage.browser();
+    let sku = fill_cart(browser).await;
+    let before = available(browser, &sku).await;
+    fill_form(browser, "tok_slow").await;
+    let bought = "document.getElementById('buy').click(); const key = 'stockroom.checkout';\
+                  while (!localStorage.getItem(key)) await new Promise((later) => setTimeout(later, 1));\
+                  return localStorage.getItem(key);";
+    assert!(ask_page(browser, bought).await.as_str().unwrap().contains("tok_slow"));
+    browser.refresh().await.unwrap();
+    see(browser, "[data-state=confirmed]").await;
+    assert_eq!(available(browser, &sku).await, before - 1);
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_declined_card_costs_nothing_and_the_next_attempt_confirms_by_webhook() {
+    let stage = Stage::set(DESKTOP).await;
+    let browser = stage.browser();
+    let sku = fill_cart(browser).await;
+    let before = available(browser, &sku).await;
+    fill_form(browser, "tok_declined").await;
+    see(browser, "#buy").await.click().await.unwrap();
+    see(browser, "[data-state=failed]").await;
+    let meaning = see(browser, ".meaning").await.text().await.unwrap();
+    assert!(meaning.contains("declined"), "{meaning}");
+    see(browser, ".after button").await.click().await.unwrap();
+    see(browser, ".pay-form").await;
+    fill_form(browser, "tok_webhook").await;
+    see(browser, "#buy").await.click().await.unwrap();
+    see(browser, "[data-state=confirmed]").await;
+    assert_eq!(available(browser, &sku).await, before - 1);
+    stage.strike().await;
+}
