@@ -1,7 +1,7 @@
 //! A shopper in a real browser: headless Chromium, driven through ChromeDriver, against the real binary with its demo
 //! catalogue. Fails when Chromium or ChromeDriver (Debian: chromium, chromium-driver) is missing.
 //!
-//! The first test keeps a picture of the shop at docs/shop.png for the README when there is none; delete it to renew it.
+//! The first test keeps a picture of the shop at docs/shop.png for the README when there is none: delete it to renew.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -84,6 +84,28 @@ async fn fill_form(browser: &Client, token: &str) {
     see(browser, &format!(".pay-form [value={token}]")).await.click().await.unwrap();
 }
 
+const TAB: &str = "\u{e004}";
+const BACK_TAB: &str = "\u{e008}\u{e004}";
+const ENTER: &str = "\u{e007}";
+/// Steps from one end of a page to the other, and more.
+const STEPS_MAX: usize = 120;
+
+/// Presses a key until the focus is on what the selector means.
+async fn step_to(browser: &Client, key: &str, selector: &str) {
+    let found = "return document.activeElement.matches(arguments[0])";
+    for _ in 0..STEPS_MAX {
+        press(browser, key).await;
+        if browser.execute(found, vec![json!(selector)]).await.unwrap() == json!(true) {
+            return;
+        }
+    }
+    panic!("{selector} is not reached with the keyboard");
+}
+
+async fn press(browser: &Client, keys: &str) {
+    browser.active_element().await.unwrap().send_keys(keys).await.unwrap();
+}
+
 /// Looks at a full shelf, and keeps what it sees unless there is a picture already.
 async fn keep_picture(browser: &Client) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/shop.png");
@@ -111,6 +133,41 @@ async fn a_shopper_buys_and_a_double_click_buys_once() {
     see(browser, "[data-state=confirmed]").await;
     assert_eq!(available(browser, &sku).await, before - 1);
     keep_picture(browser).await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shopper_needs_no_mouse() {
+    let stage = Stage::set(DESKTOP).await;
+    let browser = stage.browser();
+    see(browser, ".card").await;
+    step_to(browser, TAB, ".facet [data-key^='category=']").await;
+    press(browser, " ").await;
+    see(browser, ".facet [data-key^='category=']:checked:focus").await;
+    step_to(browser, BACK_TAB, "#query").await;
+    press(browser, SEARCH).await;
+    press(browser, ENTER).await;
+    see(browser, ".clear, .results h1").await;
+    step_to(browser, TAB, ".card a").await;
+    press(browser, ENTER).await;
+    see(browser, "#add:not(:disabled)").await;
+    step_to(browser, BACK_TAB, ".skip").await;
+    press(browser, ENTER).await;
+    see(browser, "main:focus #add").await;
+    step_to(browser, TAB, "#add").await;
+    press(browser, ENTER).await;
+    see(browser, "#cart-count:not([hidden])").await;
+    see(browser, "#add:focus").await;
+    step_to(browser, BACK_TAB, "#cart-link").await;
+    press(browser, ENTER).await;
+    see(browser, ".pay-form").await;
+    step_to(browser, TAB, "[name=email]").await;
+    press(browser, "ada@example.org").await;
+    step_to(browser, TAB, "[name=name]").await;
+    press(browser, "Ada Lovelace").await;
+    step_to(browser, TAB, "#buy").await;
+    press(browser, ENTER).await;
+    see(browser, "[data-state=confirmed]").await;
     stage.strike().await;
 }
 

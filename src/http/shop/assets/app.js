@@ -21,6 +21,7 @@ async function route() {
   leave();
   leave = () => {};
   const shown = await open(view, decodeURIComponent(id), new URLSearchParams(query));
+  keepFocus(mine);
   if (mine === visit) leave = shown ?? leave;
   else shown?.();
 }
@@ -31,6 +32,18 @@ function open(view, id, parameters) {
   if (view === "cart") return checkout.show(main);
   if (view === "order") return order.show(main, id);
   return catalogue.show(main, parameters);
+}
+
+// What had the focus went with the view before: the next Tab begins at the new view's headline.
+function keepFocus(mine) {
+  const isLost = document.activeElement === document.body;
+  if (mine === visit && mine > 1 && isLost) main.querySelector("h1")?.focus({ preventScroll: true });
+}
+
+// The address of a view is its hash, so the skip link must not become one.
+function skip(event) {
+  event.preventDefault();
+  main.focus();
 }
 
 function search(event) {
@@ -72,6 +85,7 @@ async function finishCheckout() {
 
 showTheme(localStorage.getItem(THEME));
 byId("search").addEventListener("submit", search);
+document.querySelector(".skip").addEventListener("click", skip);
 byId("theme").addEventListener("click", switchTheme);
 addEventListener("hashchange", route);
 cart.watch(showCount);

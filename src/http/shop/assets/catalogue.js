@@ -3,7 +3,9 @@
 
 import { get } from "./api.js";
 import * as cart from "./cart.js";
-import { byId, element, humane, loading, minorUnits, money, picture, priceRange, replace, stockWords } from "./dom.js";
+import {
+  byId, element, humane, loading, minorUnits, money, picture, priceRange, redraw, replace, stockWords,
+} from "./dom.js";
 import { sorry } from "./words.js";
 
 const PAGE = 24;
@@ -18,20 +20,36 @@ const SORTS = [
   ["title", "A to Z"],
 ];
 
+// Counts choices: what comes back for one that is no longer the last is not shown.
+let choice = 0;
+
 export async function show(main, parameters) {
-  const results = element("section", { class: "results", "aria-label": "Products" }, loading());
-  const filters = element("aside", { class: "filters", "aria-label": "Filters" });
-  replace(main, element("div", { class: "catalogue" }, filters, results));
+  const mine = ++choice;
+  const [filters, results] = frame(main);
+  results.ariaBusy = "true";
   byId("query").value = parameters.get("q") ?? "";
   document.title = parameters.get("q") ? `${parameters.get("q")} · Stockroom` : "Stockroom";
   try {
     const page = await fetchPage(parameters, null);
+    if (mine !== choice) return;
     showFilters(filters, parameters, page.facets);
     showResults(results, parameters, page);
     offerCurrencies(page.items);
   } catch (problem) {
+    if (mine !== choice) return;
     replace(results, element("p", { class: "empty" }, sorry(problem)), again(main, parameters));
   }
+  results.ariaBusy = "false";
+}
+
+// The two parts of the view. Those of the choice before stay and are seen until the new ones are known.
+function frame(main) {
+  const kept = main.querySelector(".catalogue");
+  if (kept) return kept.children;
+  const filters = element("aside", { class: "filters", "aria-label": "Filters" });
+  const results = element("section", { class: "results", "aria-label": "Products" }, loading());
+  replace(main, element("div", { class: "catalogue" }, filters, results));
+  return [filters, results];
 }
 
 function again(main, parameters) {
@@ -58,7 +76,7 @@ function showResults(results, parameters, page) {
   const sorts = parameters.get("q") ? SORTS : SORTS.filter(([value]) => value !== "relevance");
   const sort = element(
     "select",
-    { id: "sort", onchange: (event) => choose(parameters, (next) => next.set("sort", event.target.value)) },
+    { id: "sort", "data-key": "sort", onchange: (event) => choose(parameters, (next) => next.set("sort", event.target.value)) },
     sorts.map(([value, text]) => element("option", { value, selected: value === parameters.get("sort") }, text)),
   );
   const count = page.total === 1 ? "1 product" : `${page.total.toLocaleString()} products`;
@@ -75,7 +93,7 @@ function showResults(results, parameters, page) {
     "Nothing matches that. ",
     element("a", { href: "#/" }, "Show everything"),
   );
-  replace(results, head, page.total === 0 ? nothing : grid, more(parameters, page, grid));
+  redraw(results, head, page.total === 0 ? nothing : grid, more(parameters, page, grid));
 }
 
 function headline(parameters) {
@@ -144,12 +162,12 @@ function showFilters(filters, parameters, facets) {
     attributes.map(([name, values], index) => attributeGroup(parameters, name, values, index)),
   ].flat();
   const clear = element("a", { class: "clear", href: "#/" }, "Clear all");
-  replace(
+  redraw(
     filters,
     element(
       "details",
       { class: "filters-fold", open: wide || byId("main").dataset.filters === "open" },
-      element("summary", {}, chosen > 0 ? `Filters (${chosen})` : "Filters"),
+      element("summary", { "data-key": "filters" }, chosen > 0 ? `Filters (${chosen})` : "Filters"),
       chosen > 0 && clear,
       groups,
     ),
@@ -208,7 +226,12 @@ function facetOption(parameters, key, value, count) {
   return element(
     "label",
     { class: `option depth-${depth}` },
-    element("input", { type: "checkbox", checked: parameters.getAll(key).includes(value), onchange: toggled }),
+    element("input", {
+      type: "checkbox",
+      checked: parameters.getAll(key).includes(value),
+      onchange: toggled,
+      "data-key": `${key}=${value}`,
+    }),
     element("span", { class: "option-name" }, humane(value)),
     element("span", { class: "option-count" }, String(count)),
   );
@@ -224,7 +247,12 @@ function availability(parameters) {
     element(
       "label",
       { class: "option" },
-      element("input", { type: "checkbox", checked: parameters.get("in_stock") === "true", onchange: toggled }),
+      element("input", {
+        type: "checkbox",
+        checked: parameters.get("in_stock") === "true",
+        onchange: toggled,
+        "data-key": "in_stock",
+      }),
       element("span", { class: "option-name" }, "In stock only"),
     ),
   );
@@ -236,7 +264,14 @@ function prices(parameters) {
       "label",
       {},
       element("span", { class: "hidden" }, text),
-      element("input", { name, inputmode: "decimal", autocomplete: "off", placeholder: text, value: shown(name) }),
+      element("input", {
+        name,
+        inputmode: "decimal",
+        autocomplete: "off",
+        placeholder: text,
+        value: shown(name),
+        "data-key": name,
+      }),
     );
   const shown = (name) => {
     const amount = parameters.get(name);

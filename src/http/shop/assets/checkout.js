@@ -1,7 +1,7 @@
 // The cart and the way out: lines, who buys, how it is paid, one button that cannot buy twice.
 
 import * as cart from "./cart.js";
-import { element, hush, loading, money, replace, say } from "./dom.js";
+import { element, hush, loading, money, redraw, replace, say } from "./dom.js";
 import { PAYMENTS, sorry } from "./words.js";
 
 const BUYER = "stockroom.buyer";
@@ -37,9 +37,7 @@ function showLines(section) {
     replace(section, element("p", { class: "empty" }, "Nothing in it so far."), link);
     return;
   }
-  const focused = document.activeElement?.dataset?.sku;
-  replace(section, element("ul", {}, now.lines.map((line) => showLine(line, now.currency))));
-  if (focused) section.querySelector(`input[data-sku="${CSS.escape(focused)}"]`)?.focus();
+  redraw(section, element("ul", {}, now.lines.map((line) => showLine(line, now.currency))));
 }
 
 function showLine(line, currency) {
@@ -51,13 +49,17 @@ function showLine(line, currency) {
       cart.load().catch(() => {});
     }
   };
+  const remove = async () => {
+    await set(0);
+    document.querySelector("main h1")?.focus({ preventScroll: true });
+  };
   const quantity = element("input", {
     type: "number",
     min: "0",
     max: "9999",
     value: String(line.quantity),
     inputmode: "numeric",
-    "data-sku": line.sku,
+    "data-key": line.sku,
     "aria-label": `Quantity of ${line.title}`,
     onchange: (event) => set(Math.max(0, event.target.valueAsNumber || 0)),
   });
@@ -70,7 +72,7 @@ function showLine(line, currency) {
     element("p", { class: "price" }, money(line.total, currency)),
     element(
       "button",
-      { class: "remove", type: "button", "aria-label": `Remove ${line.title}`, onclick: () => set(0) },
+      { class: "remove", type: "button", "aria-label": `Remove ${line.title}`, onclick: remove },
       "×",
     ),
   );

@@ -19,6 +19,13 @@ export function replace(parent, ...children) {
   parent.replaceChildren(...children.flat().filter(Boolean));
 }
 
+// The same, for content drawn anew: the focus goes back to the element with the same data-key.
+export function redraw(parent, ...children) {
+  const key = parent.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  replace(parent, ...children);
+  if (key) parent.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+}
+
 const formats = new Map();
 
 function moneyFormat(currency) {

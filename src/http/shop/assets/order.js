@@ -3,7 +3,7 @@
 import { follow, get } from "./api.js";
 import * as cart from "./cart.js";
 import { putBack } from "./checkout.js";
-import { element, loading, money, replace, say, time } from "./dom.js";
+import { element, loading, money, redraw, replace, say, time } from "./dom.js";
 import { STATES, failureWords, sorry } from "./words.js";
 
 const WAY = ["placed", "reserving", "authorizing", "confirmed"];
@@ -74,7 +74,7 @@ function showOrder(main, order, before) {
       "header",
       {},
       element("p", { class: "number" }, `Order ${order.number}`),
-      element("h1", { tabindex: "-1", id: "state", role: "status" }, title),
+      element("h1", { tabindex: "-1", id: "state", role: "status", "data-key": "state" }, title),
       element("p", { class: "meaning" }, text),
     ),
     steps(order, failed),
@@ -84,9 +84,9 @@ function showOrder(main, order, before) {
       element("ul", {}, lines),
       element("p", { class: "sum" }, element("span", {}, "Total"), element("span", {}, money(order.totals.total, currency))),
     ),
-    element("p", { class: "after" }, failed && retry(order), element("a", { class: "button quiet", href: "#/" }, "Back to the shop")),
+    element("p", { class: "after" }, failed && retry(order), element("a", { class: "button quiet", href: "#/", "data-key": "back" }, "Back to the shop")),
   );
-  replace(main, page);
+  redraw(main, page);
   if (!before) page.querySelector("h1").focus({ preventScroll: true });
 }
 

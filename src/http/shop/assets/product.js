@@ -30,6 +30,8 @@ class ProductView {
     this.quantity = element("input", { id: "quantity", type: "number", min: "1", max: "99", value: "1", inputmode: "numeric" });
     this.add = element("button", { class: "button", id: "add" }, "Add to cart");
     this.leave = () => {};
+    // A button that is disabled while it works would lose the focus of whoever pressed it.
+    this.adding = false;
     this.whole = this.lay();
     const first = product.variants.find((variant) => variant.available > 0) ?? product.variants[0];
     if (first) this.chooseVariant(first);
@@ -127,13 +129,13 @@ class ProductView {
       this.stock.animate?.([{ opacity: 0.2 }, { opacity: 1 }], 400);
     }
     this.add.disabled = available === 0 || !this.isSold;
-    this.add.textContent = available === 0 ? "Sold out" : "Add to cart";
+    if (!this.adding) this.add.textContent = available === 0 ? "Sold out" : "Add to cart";
   }
 
   async addToCart(event) {
     event.preventDefault();
-    if (this.add.disabled) return;
-    this.add.disabled = true;
+    if (this.add.disabled || this.adding) return;
+    this.adding = true;
     this.add.textContent = "Adding…";
     const quantity = this.quantity.valueAsNumber || 1;
     try {
@@ -142,7 +144,7 @@ class ProductView {
     } catch (problem) {
       say(sorry({ ...problem, name: this.product.title }));
     }
-    this.add.disabled = false;
+    this.adding = false;
     this.add.textContent = "Add to cart";
   }
 }
