@@ -5,6 +5,7 @@
 //! or decides exit codes.
 
 mod assembly;
+mod backup;
 mod bench;
 mod catalog;
 mod completions;
@@ -66,6 +67,9 @@ enum Command {
     /// Look into the journals of a data directory no node is using
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Make, list, check and restore backups
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Measure a running node
     Bench(bench::BenchArguments),
     /// Move the catalogue in and out as files
@@ -135,6 +139,7 @@ pub fn run(
         Command::Status(arguments) => status::run(&arguments, &context),
         Command::Key(command) => key::run(&command, &context),
         Command::Journal(command) => journal::run(&command, &context),
+        Command::Backup(command) => backup::run(&command, &context),
         Command::Bench(arguments) => bench::run(&arguments, &context),
         Command::Catalog(command) => catalog::run(&command),
         Command::Openapi => openapi::run(),

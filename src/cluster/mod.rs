@@ -7,6 +7,7 @@ pub mod node;
 #[cfg(test)]
 mod node_tests;
 pub mod raft;
+pub mod restore;
 pub mod router;
 pub mod setup;
 pub mod upkeep;

@@ -152,6 +152,8 @@ impl Upkeep {
             return Ok(());
         }
         group.reset_appended_bytes(grown);
+        // A backup under way needs the log behind its checkpoints; the next checkpoint purges this too.
+        let Some(_turn) = self.checkpoints.try_hold_logs() else { return Ok(()) };
         // The store must not fall back, after a crash, behind what the log still has.
         self.store.sync().await?;
         if let Some(purgeable) =

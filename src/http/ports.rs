@@ -1,6 +1,8 @@
 //! What HTTP needs from the node around it, as small traits: implemented by the cluster, the projections and the
 //! payments, and by fakes in tests.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::Serialize;
@@ -41,6 +43,45 @@ pub trait OpsView: Send + Sync + 'static {
     async fn quarantined(&self) -> Vec<QuarantinedEntity>;
     /// Puts an entity back into service; `false` when it is not quarantined here.
     async fn release(&self, entity: &EntityId) -> bool;
+}
+
+/// Makes backups of a node.
+pub trait Backups: Send + Sync + 'static {
+    /// Starts one, in a directory of its own within `directory`; `None` while one is being made.
+    fn start(&self, directory: Option<PathBuf>) -> Option<BackupStatus>;
+    /// Those of this node since it started, newest first.
+    fn list(&self) -> Vec<BackupStatus>;
+}
+
+/// One backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BackupStatus {
+    /// Where it is, once done.
+    pub path: String,
+    /// How it goes.
+    pub state: BackupState,
+    /// When it began: what was acknowledged before is in it.
+    pub started_at: String,
+    /// Files written.
+    pub files: u64,
+    /// Files there will be, as far as known.
+    pub files_total: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Why it failed; null unless it did.
+    pub error: Option<String>,
+}
+
+/// How a backup goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupState {
+    /// It is being made.
+    Running,
+    /// It is complete.
+    Done,
+    /// It could not be made; nothing is under its path.
+    Failed,
 }
 
 /// Whether a node should get traffic.

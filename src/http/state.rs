@@ -9,7 +9,7 @@ use super::call::Identity;
 use super::error::Problem;
 use super::idempotency::CommandIds;
 use super::options::HttpOptions;
-use super::ports::{Changes, OpsView, Vault};
+use super::ports::{Backups, Changes, OpsView, Vault};
 use crate::actors::messages::{Answer, Ask, Origin, Request};
 use crate::clock::NodeClock;
 use crate::domain::entity::{Fingerprint, Stamp};
@@ -34,6 +34,8 @@ pub struct Parts {
     pub keys: Arc<dyn KeySource>,
     /// What operators see of the node.
     pub ops: Arc<dyn OpsView>,
+    /// Backups of the node.
+    pub backups: Arc<dyn Backups>,
     /// Payment providers, to check their webhooks.
     pub gateways: Gateways,
     /// The node's time.
@@ -136,6 +138,11 @@ impl AppState {
     /// The operators' view.
     pub fn ops(&self) -> &dyn OpsView {
         &*self.0.parts.ops
+    }
+
+    /// Backups.
+    pub fn backups(&self) -> &dyn Backups {
+        &*self.0.parts.backups
     }
 
     /// Payment providers.

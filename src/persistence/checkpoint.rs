@@ -19,16 +19,17 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::codec::{self, Applied, CheckpointEnd, CheckpointHead, DecodeError};
 use super::envelope;
 use super::files::Files;
+use super::frames::{FrameError, Frames};
 use super::journal::{Journal, JournalError, just_after};
 use super::keys::{self, KeyRange, ParsedKey};
 use super::log::GroupId;
 use super::store::{Direction, Row, Scan, Store, StoreError, WriteBatch};
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use crate::domain::ids::EntityId;
 use crate::domain::time::Timestamp;
 
@@ -36,8 +37,6 @@ use crate::domain::time::Timestamp;
 const FRAME_ROWS_MAX: usize = 512;
 /// Value bytes per frame and per store message; one row may go above it.
 const FRAME_BYTES_MAX: usize = 256 << 10;
-/// Bytes read from a file at once.
-const READ_BYTES: usize = 256 << 10;
 /// Checkpoints kept of each group.
 const KEPT: usize = 2;
 const SUFFIX: &str = ".checkpoint";
@@ -77,6 +76,15 @@ pub enum CheckpointError {
     },
 }
 
+impl From<FrameError> for CheckpointError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Damaged { file, offset, source } => Self::Damaged { file, offset, source },
+            FrameError::Io { source, .. } => Self::Io { operation: "read", source },
+        }
+    }
+}
+
 /// One kept checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -88,6 +96,21 @@ pub struct Checkpoint {
     pub index: u64,
     /// Size of the file.
     pub bytes: u64,
+}
+
+impl Checkpoint {
+    /// A checkpoint by its file's name; `None` for a file that is none.
+    pub fn parse(name: &str, bytes: u64) -> Option<Self> {
+        let (group, index) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+        Some(Self { name: name.to_owned(), group: GroupId(group.parse().ok()?), index: index.parse().ok()?, bytes })
+    }
+}
+
+/// Reads a checkpoint from front to back, wherever it is. Answers what it is labelled with.
+pub async fn verify_file(files: &dyn Files, checkpoint: &Checkpoint) -> Result<Applied, CheckpointError> {
+    let mut reader = Reader::open(files, checkpoint).await?;
+    while reader.rows().await?.is_some() {}
+    Ok(reader.applied)
 }
 
 /// Makes, keeps and restores the checkpoints of a node.
@@ -102,6 +125,26 @@ impl CheckpointKeeper {
     /// Keeps checkpoints of the groups in `store` as files. `turns` is shared with the folder and the trimmer.
     pub fn new(files: Arc<dyn Files>, store: Arc<dyn Store>, turns: Turns) -> Self {
         Self { files, store, turns }
+    }
+
+    /// Keeps checkpoints of the same groups elsewhere, taking turns with this one: what a backup is made with.
+    pub fn beside(&self, files: Arc<dyn Files>) -> Self {
+        Self { files, store: self.store.clone(), turns: self.turns.clone() }
+    }
+
+    /// Where checkpoints are kept.
+    pub fn files(&self) -> &Arc<dyn Files> {
+        &self.files
+    }
+
+    /// Waits until nobody else holds the logs; until the turn is over, no log is purged.
+    pub async fn hold_logs(&self) -> Turn {
+        self.turns.hold_logs().await
+    }
+
+    /// A turn at purging logs, unless somebody holds them.
+    pub fn try_hold_logs(&self) -> Option<Turn> {
+        self.turns.try_hold_logs()
     }
 
     /// Makes a checkpoint of what the group has now, and removes all but the two newest.
@@ -144,11 +187,7 @@ impl CheckpointKeeper {
     /// The kept checkpoints of every group, newest first within a group.
     pub async fn list_all(&self) -> Result<Vec<Checkpoint>, CheckpointError> {
         let files = self.files.list().await.map_err(io_error("list"))?;
-        let parsed = files.into_iter().filter_map(|(name, bytes)| {
-            let (group, index) = name.strip_suffix(SUFFIX)?.split_once('-')?;
-            Some(Checkpoint { group: GroupId(group.parse().ok()?), index: index.parse().ok()?, name, bytes })
-        });
-        let mut all: Vec<_> = parsed.collect();
+        let mut all: Vec<_> = files.iter().filter_map(|(name, bytes)| Checkpoint::parse(name, *bytes)).collect();
         all.sort_by_key(|checkpoint| (checkpoint.group, std::cmp::Reverse(checkpoint.index)));
         Ok(all)
     }
@@ -179,9 +218,7 @@ impl CheckpointKeeper {
 
     /// Reads a checkpoint from front to back. Answers what it is labelled with.
     pub async fn verify(&self, checkpoint: &Checkpoint) -> Result<Applied, CheckpointError> {
-        let mut reader = Reader::open(self.files.as_ref(), checkpoint).await?;
-        while reader.rows().await?.is_some() {}
-        Ok(reader.applied)
+        verify_file(self.files.as_ref(), checkpoint).await
     }
 
     /// A piece of a checkpoint's file, to be sent to a new replica; empty at its end.
@@ -269,42 +306,36 @@ fn belongs_in(key: &[u8]) -> bool {
 
 /// Reads a file frame by frame and checks that it is whole.
 struct Reader<'a> {
-    files: &'a dyn Files,
+    frames: Frames<'a>,
     checkpoint: &'a Checkpoint,
-    /// Bytes read and not yet consumed.
-    buffer: BytesMut,
-    /// Where `buffer` ends in the file.
-    read_to: u64,
-    /// Where the current frame starts.
-    frame_at: u64,
     applied: Applied,
     seen: CheckpointEnd,
 }
 
 impl<'a> Reader<'a> {
     async fn open(files: &'a dyn Files, checkpoint: &'a Checkpoint) -> Result<Self, CheckpointError> {
-        let applied = Applied { index: 0, newest_at: Timestamp::ZERO, raft: Bytes::new() };
-        let (buffer, seen) = (BytesMut::new(), CheckpointEnd::default());
-        let mut reader = Self { files, checkpoint, buffer, read_to: 0, frame_at: 0, applied, seen };
-        let frame = reader.frame().await?;
-        let head = codec::decode_checkpoint_head(&frame).map_err(|source| reader.damaged(source))?;
-        reader.applied = codec::decode_applied(&head.applied).map_err(|source| reader.damaged(source))?;
-        if head.group != checkpoint.group || reader.applied.index != checkpoint.index {
-            return Err(reader.malformed("it is of another group or index than its name says"));
+        let mut frames = Frames::new(files, &checkpoint.name);
+        let frame = frames.expect().await?;
+        let head = codec::decode_checkpoint_head(&frame).map_err(|source| frames.damaged(source))?;
+        let applied = codec::decode_applied(&head.applied).map_err(|source| frames.damaged(source))?;
+        if head.group != checkpoint.group || applied.index != checkpoint.index {
+            return Err(frames.malformed("it is of another group or index than its name says").into());
         }
-        Ok(reader)
+        Ok(Self { frames, checkpoint, applied, seen: CheckpointEnd::default() })
     }
 
     /// The next rows; `None` once the end frame was read and confirmed that nothing is missing.
     async fn rows(&mut self) -> Result<Option<Vec<Row>>, CheckpointError> {
-        let frame = self.frame().await?;
+        let frame = self.frames.expect().await?;
         if frame[1] == envelope::ValueKind::CheckpointEnd as u8 {
             let end = codec::decode_checkpoint_end(&frame).map_err(|source| self.damaged(source))?;
             if end != self.seen {
-                return Err(self.malformed("it does not hold the rows its end counts"));
+                return Err(self.frames.malformed("it does not hold the rows its end counts").into());
             }
-            self.fill(1).await?;
-            return if self.buffer.is_empty() { Ok(None) } else { Err(self.malformed("bytes follow its end")) };
+            return match self.frames.next().await? {
+                None => Ok(None),
+                Some(_) => Err(self.frames.malformed("bytes follow its end").into()),
+            };
         }
         let rows = codec::decode_checkpoint_rows(&frame).map_err(|source| self.damaged(source))?;
         self.seen.row_count += rows.len() as u64;
@@ -313,43 +344,13 @@ impl<'a> Reader<'a> {
             keys::parse(key).is_none_or(|(group, _)| group != self.checkpoint.group) || !belongs_in(key)
         };
         if rows.iter().any(foreign) {
-            return Err(self.malformed("a row does not belong in it"));
+            return Err(self.frames.malformed("a row does not belong in it").into());
         }
         Ok(Some(rows))
     }
 
-    async fn frame(&mut self) -> Result<Bytes, CheckpointError> {
-        self.frame_at = self.read_to - self.buffer.len() as u64;
-        self.fill(envelope::HEADER_BYTES).await?;
-        let length = envelope::total_bytes(&self.buffer).map_err(|source| self.damaged(source))?;
-        self.fill(length).await?;
-        if self.buffer.len() < length {
-            let source = DecodeError::Truncated { needed: length, present: self.buffer.len() };
-            return Err(self.damaged(source));
-        }
-        Ok(self.buffer.split_to(length).freeze())
-    }
-
-    /// Reads until `length` bytes are buffered or the file ends.
-    async fn fill(&mut self, length: usize) -> Result<(), CheckpointError> {
-        while self.buffer.len() < length {
-            let read = self.files.read(&self.checkpoint.name, self.read_to, READ_BYTES).await;
-            let bytes = read.map_err(io_error("read"))?;
-            if bytes.is_empty() {
-                break;
-            }
-            self.read_to += bytes.len() as u64;
-            self.buffer.extend_from_slice(&bytes);
-        }
-        Ok(())
-    }
-
     fn damaged(&self, source: DecodeError) -> CheckpointError {
-        CheckpointError::Damaged { file: self.checkpoint.name.clone(), offset: self.frame_at, source }
-    }
-
-    fn malformed(&self, reason: &str) -> CheckpointError {
-        self.damaged(DecodeError::Malformed { reason: reason.to_owned() })
+        self.frames.damaged(source).into()
     }
 }
 

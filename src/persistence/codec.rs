@@ -10,12 +10,14 @@
 //! - `snapshot`: an entity at a sequence
 //! - `rows`: the small rows of the store
 //! - `checkpoint`: the frames of a checkpoint file
+//! - `tail`: the frames of a backup's log tail
 
 mod checkpoint;
 mod entry;
 mod records;
 mod rows;
 mod snapshot;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +36,7 @@ pub use rows::{
     encode_feed_floor, encode_feed_row, encode_snapshot_head, encode_vault_key,
 };
 pub use snapshot::{decode_snapshot, encode_snapshot};
+pub use tail::{TailHead, decode_tail_entries, decode_tail_head, encode_tail_entries, encode_tail_head};
 
 use crate::domain::entity::Codec;
 use crate::domain::ids::EntityId;

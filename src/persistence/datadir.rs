@@ -8,6 +8,7 @@
 //!        checkpoints/    one file per shard snapshot: the truth once the log before it is purged
 //!        sled/           entity journals and snapshots: rebuildable
 //!        search/         tantivy: rebuildable
+//!        backups/        backups nobody asked to be put elsewhere
 //!        set-aside/      what was damaged or cut off, kept for inspection
 //! ```
 //!
@@ -85,10 +86,31 @@ impl DataDir {
         let format = root.join(FORMAT_FILE);
         match fs::read_to_string(&format) {
             Ok(text) => check_format(root, &text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => initialise(root, &format)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                refuse_foreign(root)?;
+                initialise(&format)?;
+            }
             Err(source) => return Err(io_error("read", &format, source)),
         }
         Ok(Self { root: root.to_path_buf(), _lock: lock })
+    }
+
+    /// Locks a missing or empty directory, to be filled and then declared with [`DataDir::declare`]: until then nobody
+    /// takes it for a data directory.
+    pub fn prepare(root: &Path) -> Result<Self, DataDirError> {
+        fs::create_dir_all(root).map_err(|source| io_error("create", root, source))?;
+        let lock = lock(root)?;
+        if Self::is_initialised(root) {
+            let reason = "it is one already; restore into an empty directory".to_owned();
+            return Err(DataDirError::Foreign { path: root.display().to_string(), reason });
+        }
+        refuse_foreign(root)?;
+        Ok(Self { root: root.to_path_buf(), _lock: lock })
+    }
+
+    /// Declares a filled directory a data directory of this format.
+    pub fn declare(&self) -> Result<(), DataDirError> {
+        initialise(&self.root.join(FORMAT_FILE))
     }
 
     /// Whether this directory was initialised before; says nothing about who uses it.
@@ -119,6 +141,11 @@ impl DataDir {
     /// Where the search index is.
     pub fn search(&self) -> PathBuf {
         self.root.join("search")
+    }
+
+    /// Where backups go unless said otherwise.
+    pub fn backups(&self) -> PathBuf {
+        self.root.join("backups")
     }
 
     /// Where damaged things go.
@@ -198,8 +225,8 @@ fn check_format(root: &Path, text: &str) -> Result<(), DataDirError> {
     }
 }
 
-/// Writes the format file into a directory that holds nothing but our lock.
-fn initialise(root: &Path, format: &Path) -> Result<(), DataDirError> {
+/// Refuses a directory that holds anything but our lock.
+fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
     let entries = fs::read_dir(root).map_err(|source| io_error("list", root, source))?;
     let found = entries
         .flatten()
@@ -209,6 +236,11 @@ fn initialise(root: &Path, format: &Path) -> Result<(), DataDirError> {
         let reason = format!("it has no {FORMAT_FILE} file but holds {}", found.display());
         return Err(DataDirError::Foreign { path: root.display().to_string(), reason });
     }
+    Ok(())
+}
+
+/// Writes the format file.
+fn initialise(format: &Path) -> Result<(), DataDirError> {
     let written = write_durably(format, format!("stockroom {FORMAT}\n").as_bytes());
     written.map_err(|source| io_error("write", format, source))
 }
@@ -221,6 +253,12 @@ pub(super) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Renames so that after a crash it has either happened or not.
+pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    to.parent().map_or(Ok(()), sync_directory)
 }
 
 /// Makes renames and removals in a directory durable.

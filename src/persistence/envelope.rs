@@ -52,6 +52,10 @@ pub enum ValueKind {
     CheckpointRows = 12,
     /// Checkpoint file: counts; its absence means the file is torn.
     CheckpointEnd = 13,
+    /// Log tail file of a backup: what it is of.
+    TailHead = 14,
+    /// Log tail file of a backup: some entries.
+    TailEntries = 15,
     /// Raft: one entry with its log id.
     RaftEntry = 32,
     /// Raft: a vote.

@@ -41,6 +41,23 @@ pub trait FileWriter: Send {
     async fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
+/// Bytes copied at once.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Copies the file called `name` from one place to another.
+pub async fn copy_file(from: &dyn Files, into: &dyn Files, name: &str) -> io::Result<()> {
+    let mut writer = into.create(name).await?;
+    let mut offset = 0;
+    loop {
+        let bytes = from.read(name, offset, COPY_BYTES).await?;
+        if bytes.is_empty() {
+            return writer.finish().await;
+        }
+        offset += bytes.len() as u64;
+        writer.append(bytes.to_vec()).await?;
+    }
+}
+
 /// Ending of a file that is not finished yet; removed when found by [`DiskFiles::open`].
 const UNFINISHED: &str = "unfinished";
 
@@ -60,6 +77,11 @@ impl DiskFiles {
             }
         }
         Ok(Self { directory: directory.to_path_buf() })
+    }
+
+    /// Uses a directory as it is: to read what somebody else keeps there.
+    pub fn reading(directory: &Path) -> Self {
+        Self { directory: directory.to_path_buf() }
     }
 }
 

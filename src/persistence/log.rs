@@ -8,6 +8,8 @@
 //! Implementors: `raft_engine_log` (production), `memory` (tests), the simulated disk. One conformance suite runs
 //! against all of them.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +108,10 @@ pub trait Log: Send + Sync + 'static {
 
     /// What can be read now, as of everything queued before.
     async fn range(&self, group: GroupId) -> Result<LogRange, LogError>;
+
+    /// What can be read of every group that was ever written to, all as of one moment: what was appended because of
+    /// something flushed in another group is in it only together with its cause. Backups are cut along it.
+    async fn ranges(&self) -> Result<BTreeMap<GroupId, LogRange>, LogError>;
 
     /// Entries with `from <= index < to`, in order, stopping early once `bytes_max` is exceeded (at least one entry).
     async fn read(&self, group: GroupId, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, LogError>;

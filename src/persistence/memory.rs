@@ -102,6 +102,15 @@ impl Log for MemoryLog {
         self.with_group(group, |log| LogRange { first: log.first, next: log.next() })
     }
 
+    async fn ranges(&self) -> Result<BTreeMap<GroupId, LogRange>, LogError> {
+        let logs = lock(&self.logs);
+        if logs.closed {
+            return Err(LogError::Closed);
+        }
+        let range = |log: &GroupLog| LogRange { first: log.first, next: log.next() };
+        Ok(logs.groups.iter().map(|(group, log)| (*group, range(log))).collect())
+    }
+
     async fn read(&self, group: GroupId, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, LogError> {
         self.with_group(group, |log| {
             let mut found: Vec<LogEntry> = Vec::new();

@@ -2,6 +2,7 @@
 //! Knows the domain's types as values to encode; knows nothing of actors, shards' leadership or HTTP.
 
 pub mod applier;
+pub mod backup;
 pub mod checkpoint;
 #[cfg(test)]
 mod checkpoint_tests;
@@ -13,6 +14,7 @@ pub mod files;
 pub mod fold;
 #[cfg(test)]
 mod fold_tests;
+mod frames;
 pub mod journal;
 pub mod keys;
 pub mod log;

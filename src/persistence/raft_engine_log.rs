@@ -170,6 +170,10 @@ impl Log for RaftEngineLog {
         Ok(lock(&self.groups).get(&group).map_or_else(LogRange::default, |state| state.queued.range))
     }
 
+    async fn ranges(&self) -> Result<BTreeMap<GroupId, LogRange>, LogError> {
+        Ok(lock(&self.groups).iter().map(|(group, state)| (*group, state.queued.range)).collect())
+    }
+
     async fn read(&self, group: GroupId, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, LogError> {
         let (done, outcome) = oneshot::channel();
         {

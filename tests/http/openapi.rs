@@ -66,6 +66,8 @@ POST /ops/v1/quarantine:release
 GET /ops/v1/keys
 POST /ops/v1/keys
 DELETE /ops/v1/keys/{id}
+GET /ops/v1/backups
+POST /ops/v1/backups
 GET /openapi.json
 GET /docs
 ";

@@ -53,3 +53,17 @@ async fn a_quarantined_entity_is_seen_and_released() {
     release("stock/GOOD").send().await.problem(404, "not_found");
     release("nonsense").send().await.problem(400, "invalid_request");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_is_asked_for_watched_and_made_one_at_a_time() {
+    let shop = Shop::open().await;
+    let ask = |body| shop.ops(Method::POST, "/ops/v1/backups").json(body);
+    ask(json!({ "directory": "relative" })).send().await.problem(400, "invalid_request");
+    ask(json!({ "directory": "/mnt", "extra": 1 })).send().await.problem(400, "invalid_request");
+    ask(json!({})).from(OUTSIDE).send().await.problem(401, "unauthenticated");
+    let started = ask(json!({ "directory": "/mnt" })).send().await.expect(202);
+    assert_eq!((&started["path"], &started["state"]), (&json!("/mnt/backup-1"), &json!("running")));
+    let listed = shop.ops(Method::GET, "/ops/v1/backups").send().await.expect(200);
+    assert_eq!(listed["items"][0], started);
+    assert_eq!(ask(json!({})).send().await.problem(503, "overloaded")["retryable"], true);
+}

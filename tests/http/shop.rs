@@ -15,7 +15,9 @@ use stockroom::clock::{Clock, NodeClock};
 use stockroom::domain::ids::EntityId;
 use stockroom::domain::time::Timestamp;
 use stockroom::http::ops::keys::ClusterKeys;
-use stockroom::http::ports::{ActorStatus, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus};
+use stockroom::http::ports::{
+    ActorStatus, BackupState, BackupStatus, Backups, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus,
+};
 use stockroom::http::{self, AppState, HttpOptions, Parts};
 use stockroom::payments::gateway::Gateways;
 use stockroom::projections::query::{
@@ -109,6 +111,32 @@ impl OpsView for Node {
     }
 }
 
+/// Backups that never end.
+#[derive(Default)]
+struct OneBackup(std::sync::Mutex<Vec<BackupStatus>>);
+
+impl Backups for OneBackup {
+    fn start(&self, directory: Option<std::path::PathBuf>) -> Option<BackupStatus> {
+        let mut running = self.0.lock().unwrap();
+        let status = BackupStatus {
+            path: directory.unwrap_or_else(|| "/backups".into()).join("backup-1").display().to_string(),
+            state: BackupState::Running,
+            started_at: "2026-11-22T16:00:00.000Z".to_owned(),
+            files: 0,
+            files_total: 0,
+            bytes: 0,
+            error: None,
+        };
+        let is_first = running.is_empty();
+        running.push(status.clone());
+        is_first.then_some(status)
+    }
+
+    fn list(&self) -> Vec<BackupStatus> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 pub struct Shop {
     pub world: Arc<World>,
     public: HttpRouter,
@@ -135,6 +163,7 @@ impl Shop {
                 vault: router.clone(),
                 keys: Arc::new(ClusterKeys::new(router, rng.clone())),
                 ops: Arc::new(Node),
+                backups: Arc::new(OneBackup::default()),
                 gateways,
                 clock: NodeClock::new(Arc::new(TestClock(tokio::time::Instant::now())), Timestamp::ZERO),
                 rng,

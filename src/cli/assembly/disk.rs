@@ -52,6 +52,12 @@ impl Disk {
         self.directory.search()
     }
 
+    /// Where backups go unless said otherwise.
+    pub fn backups(&self) -> PathBuf {
+        let directory = self.directory.backups();
+        std::path::absolute(&directory).unwrap_or(directory)
+    }
+
     /// Where the simulated payment provider keeps its books: it survives our crashes as a real one would.
     pub fn simulated_ledger(&self) -> PathBuf {
         self.directory.root().join("simulated-payments.ledger")

@@ -5,6 +5,7 @@
 //! in flight are answered) → projections → node (actors end, groups stop, store and log are synced and closed). A
 //! crash at any moment is an unclean stop and nothing else: the next start recovers what the log holds.
 
+pub(super) mod backups;
 mod disk;
 mod ops_view;
 mod options;

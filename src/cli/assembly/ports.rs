@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::backups::NodeBackups;
 use super::disk::Disk;
 use super::ops_view::NodeOps;
 use crate::actors::messages::AskError;
@@ -37,6 +38,7 @@ pub fn parts(
         vault: Arc::new(NodeVault(node.clone())),
         keys: Arc::new(ClusterKeys::new(Arc::new(node.router().clone()), rng.clone())),
         ops: Arc::new(NodeOps::new(node.clone(), disk.clone(), prometheus)),
+        backups: Arc::new(NodeBackups::new(node.clone(), disk.clone())),
         gateways,
         clock: node.clock().clone(),
         rng: rng.clone(),

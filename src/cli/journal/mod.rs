@@ -3,7 +3,7 @@
 //! `inspect` shows entities and their records. `verify` replays everything that is kept and checks every law.
 
 mod inspect;
-mod verify;
+pub(super) mod verify;
 
 use clap::{Args, Subcommand};
 

@@ -2,13 +2,15 @@
 //!
 //! `types` fixes openraft's type parameters · `bytes` gives its values frozen layouts · `log_adapter` puts its log on
 //! our [`Log`](crate::persistence::log::Log) · `state_machine` turns committed entries into verdicts and store writes ·
-//! `network` carries its messages to other nodes · `group` runs one group and is what the actors see of it.
+//! `network` carries its messages to other nodes · `group` runs one group and is what the actors see of it ·
+//! `replay` does without Raft what it does with a log at start.
 
 mod bytes;
 pub mod group;
 mod log_adapter;
 mod network;
 mod proposer;
+pub mod replay;
 pub mod state_machine;
 #[cfg(test)]
 mod storage_suite;

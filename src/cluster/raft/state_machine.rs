@@ -13,7 +13,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::mpsc;
 
 use super::bytes;
-use super::types::{LogId, StoredMembership, TypeConfig, Verdicts};
+use super::types::{Entry, LogId, StoredMembership, TypeConfig, Verdicts};
 use crate::persistence::applier::Applier;
 use crate::persistence::checkpoint::{Checkpoint, CheckpointError, CheckpointKeeper};
 use crate::persistence::fold::{FoldRequest, FoldRequests};
@@ -81,6 +81,16 @@ impl StateMachine {
             Some(applied) => bytes::decode_applied(&applied.raft).map_err(io::Error::other),
             None => Ok((None, StoredMembership::default())),
         }
+    }
+
+    /// Index of the last applied entry.
+    pub fn applied_index(&self) -> Option<u64> {
+        self.applier.applied()
+    }
+
+    /// Applies one entry of which nobody waits for the verdicts.
+    pub async fn replay(&mut self, entry: Entry) -> io::Result<()> {
+        self.apply_one((entry, None)).await
     }
 
     async fn apply_one(&mut self, (entry, responder): EntryResponder<TypeConfig>) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The operators' listener: probes, metrics, and what the node looks like inside.
 
+pub mod backups;
 pub mod keys;
 
 use axum::extract::State;
@@ -23,6 +24,7 @@ const TAG: &str = "Operation";
 pub fn routes() -> Vec<Route> {
     let mut routes = node_routes();
     routes.extend(keys::routes());
+    routes.extend(backups::routes());
     routes
 }
 

@@ -6,6 +6,7 @@ use crate::domain::entity::{Fingerprint, Stamp, VaultChange};
 use crate::domain::ids::{CommandId, DataKeyId};
 use crate::domain::registry::AnyState;
 use crate::domain::time::{Sequence, Timestamp};
+use crate::persistence::log::{GroupId, LogEntry, LogRange};
 use crate::persistence::records::{CommandRow, Remembered, Snapshot, WindowEntry};
 use crate::persistence::testkit::{batch, command_id, record, stock};
 
@@ -96,6 +97,9 @@ fn layouts_are_pinned() {
     let mut small = batch("TEA", 1, 1);
     small.records = Bytes::from_static(b"r");
     small.vault = vec![VaultChange::Erase { key: DataKeyId([9; 16]) }];
+    let range = LogRange { first: 3, next: 400 };
+    let tail = TailHead { group: GroupId(2), range, vote: Some(Bytes::from_static(b"v")) };
+    assert_eq!(decode_tail_head(&encode_tail_head(&tail).into()), Ok(tail.clone()));
     let golden: &[(&str, Vec<u8>)] = &[
         ("records", encode_records(&[record(1)]).to_vec()),
         ("entry", encode_entry(&[small]).to_vec()),
@@ -107,6 +111,8 @@ fn layouts_are_pinned() {
         ("applied", encode_applied(&applied).to_vec()),
         ("vault key", encode_vault_key(&[5; 32]).to_vec()),
         ("feed floor", encode_feed_floor(700).to_vec()),
+        ("tail head", encode_tail_head(&tail)),
+        ("tail entries", encode_tail_entries(&[LogEntry { index: 3, bytes: Bytes::from_static(b"e") }])),
     ];
     let lines: Vec<_> = golden.iter().map(|(name, bytes)| format!("{name}: {}", hex::encode(bytes))).collect();
     insta::assert_snapshot!(lines.join("\n"));
@@ -131,6 +137,8 @@ fn sealed(kind: u8, payload: &[u8]) -> Bytes {
         7 => ValueKind::SnapshotHead,
         8 => ValueKind::Applied,
         9 => ValueKind::VaultKey,
+        14 => ValueKind::TailHead,
+        15 => ValueKind::TailEntries,
         _ => ValueKind::FeedFloor,
     };
     Bytes::from(seal(kind, 1, payload))
@@ -141,11 +149,12 @@ fn decode_as_everything(bytes: &Bytes) {
     let _ = (decode_entry(bytes), decode_snapshot(bytes).is_ok(), decode_batch_row(bytes));
     let _ = (decode_command_row(command_id(1), bytes), decode_feed_row(bytes), decode_snapshot_head(bytes));
     let _ = (decode_applied(bytes), decode_vault_key(bytes), decode_feed_floor(bytes), peek_records(bytes));
+    let _ = (decode_tail_head(bytes), decode_tail_entries(bytes));
 }
 
 proptest! {
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 1..=10_u8) {
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 1..=15_u8) {
         decode_as_everything(&Bytes::from(bytes.clone()));
         decode_as_everything(&sealed(kind, &bytes));
     }

@@ -2,62 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::io::{BufRead, BufReader};
+mod backup;
+mod kit;
+
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use kit::{Node, run, stdout};
 use serde_json::Value;
-
-fn stockroom(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stockroom"));
-    command.arg("--data").arg(data).env_remove("STOCKROOM_CONFIG");
-    command
-}
-
-fn run(data: &Path, arguments: &[&str]) -> Output {
-    stockroom(data).args(arguments).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// A node with the demo catalogue, killed when dropped.
-struct Node {
-    process: Child,
-    ready: Value,
-    _stdout: BufReader<ChildStdout>,
-}
-
-impl Node {
-    fn start(data: &Path) -> Self {
-        let mut process = stockroom(data)
-            .args(["serve", "--demo", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("readiness line {line:?}: {error}"));
-        Self { process, ready, _stdout: stdout }
-    }
-
-    fn terminate(mut self) -> std::process::ExitStatus {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.process.wait().unwrap()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 #[test]
 fn a_node_says_where_it_listens_serves_keys_and_status_and_stops_when_told() {
@@ -65,7 +16,7 @@ fn a_node_says_where_it_listens_serves_keys_and_status_and_stops_when_told() {
     let offline = stdout(&run(data.path(), &["key", "create", "--role", "merchant"]));
     assert!(offline.split_whitespace().last().unwrap().starts_with("stockroom_"), "{offline}");
 
-    let node = Node::start(data.path());
+    let node = Node::demo(data.path());
     assert_eq!(node.ready["ready"], true);
     assert!(node.ready["http"].as_str().unwrap().starts_with("127.0.0.1:"), "{}", node.ready);
     let status: Value = serde_json::from_str(&stdout(&run(data.path(), &["status", "--json"]))).unwrap();
@@ -87,9 +38,9 @@ fn a_node_says_where_it_listens_serves_keys_and_status_and_stops_when_told() {
 #[test]
 fn a_killed_node_comes_back_with_its_catalogue_and_fills_it_once() {
     let data = tempfile::tempdir().unwrap();
-    drop(Node::start(data.path()));
+    drop(Node::demo(data.path()));
     let first: Value = serde_json::from_str(&stdout(&run(data.path(), &["journal", "verify", "--json"]))).unwrap();
-    drop(Node::start(data.path()));
+    drop(Node::demo(data.path()));
     let second: Value = serde_json::from_str(&stdout(&run(data.path(), &["journal", "verify", "--json"]))).unwrap();
     assert_eq!(first["entities"], second["entities"]);
     assert_eq!((&second["findings_total"], &first["findings_total"]), (&Value::from(0), &Value::from(0)));
