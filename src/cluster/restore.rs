@@ -5,7 +5,7 @@
 //! The directory is declared a data directory last: one that was only half filled is refused by `serve`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::sync::oneshot;
 
@@ -109,6 +109,6 @@ async fn copy(from: &dyn Files, into: &dyn Files, name: &str) -> Result<(), Rest
     copy_file(from, into, name).await.map_err(|source| RestoreError::Io { name: name.to_owned(), source })
 }
 
-fn open(directory: &PathBuf) -> Result<DiskFiles, RestoreError> {
+fn open(directory: &Path) -> Result<DiskFiles, RestoreError> {
     DiskFiles::open(directory).map_err(|source| RestoreError::Io { name: directory.display().to_string(), source })
 }

@@ -1,8 +1,8 @@
 //! What Raft does with a group's log at start, without Raft: for tools on a directory no node is using.
 //!
 //! [`catch_up`] applies to the store what the log has and the store lacks. It sends nothing to anybody, so owed
-//! commands and payments stay owed. [`begin_behind`] makes an empty log begin behind a checkpoint, as on a replica that
-//! was sent one.
+//! commands and payments stay owed, and makes no snapshots. [`begin_behind`] makes an empty log begin behind a
+//! checkpoint, as on a replica that was sent one.
 
 use std::io;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::bytes;
-use super::state_machine::StateMachine;
+use super::state_machine::{MachineParts, OnApplied, StateMachine};
 use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::codec::Applied;
+use crate::persistence::fold;
 use crate::persistence::log::{GroupId, Log, LogError, LogValue};
 use crate::persistence::store::Store;
 
@@ -26,8 +27,11 @@ pub async fn catch_up(
     store: Arc<dyn Store>,
     checkpoints: CheckpointKeeper,
 ) -> io::Result<u64> {
-    let nobody: super::state_machine::OnApplied = Arc::new(|_, _| ());
-    let mut machine = StateMachine::open(group, store, checkpoints, nobody.clone(), nobody).await?;
+    let nobody: OnApplied = Arc::new(|_, _| ());
+    let (folder, _) = fold::channel();
+    let (on_applied, on_installed) = (nobody.clone(), nobody);
+    let parts = MachineParts { group, store, checkpoints, folder, on_applied, on_installed };
+    let mut machine = StateMachine::open(parts).await?;
     let range = log.range(group).await.map_err(io::Error::other)?;
     let first = machine.applied_index().map_or(range.first, |index| index + 1);
     let mut from = first;
