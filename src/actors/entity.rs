@@ -67,6 +67,9 @@ pub enum EntityMessage {
     },
     /// Says how it is doing.
     Describe(tokio::sync::oneshot::Sender<EntityDescription>),
+    /// Plants a defect in the state in memory: the domain has no command that panics by itself.
+    #[cfg(test)]
+    Corrupt(fn(&mut Entity)),
 }
 
 impl ractor::Message for EntityMessage {}
@@ -204,6 +207,8 @@ impl Actor for EntityActor {
             EntityMessage::Settled { obligation, settlement } => state.settle(&obligation, &settlement),
             EntityMessage::Rest { sent } => state.consider_rest(sent),
             EntityMessage::Describe(reply) => drop(reply.send(state.describe())),
+            #[cfg(test)]
+            EntityMessage::Corrupt(plant) => plant(&mut state.entity),
         }
         state.start_turn().await
     }

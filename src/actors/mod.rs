@@ -10,6 +10,10 @@ pub mod ports;
 pub mod quarantine;
 pub mod region;
 pub mod shard;
+#[cfg(test)]
+mod shard_tests;
 pub mod storage_gate;
+#[cfg(test)]
+mod testkit;
 pub mod turn;
 mod waker;

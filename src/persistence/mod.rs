@@ -27,6 +27,6 @@ pub mod sled_store;
 pub mod storage;
 pub mod store;
 #[cfg(test)]
-mod testkit;
+pub mod testkit;
 pub mod trim;
 pub mod turns;
