@@ -141,7 +141,7 @@ pub fn run(
         Command::Journal(command) => journal::run(&command, &context),
         Command::Backup(command) => backup::run(&command, &context),
         Command::Bench(arguments) => bench::run(&arguments, &context),
-        Command::Catalog(command) => catalog::run(&command),
+        Command::Catalog(command) => catalog::run(&command, &context),
         Command::Openapi => openapi::run(),
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -4,12 +4,14 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::actors::messages::AskError;
 use crate::domain::ids::{DataKeyId, EntityId};
+use crate::projections::catalogue::CatalogueFormat;
 
 /// Tells when entities change.
 pub trait Changes: Send + Sync + 'static {
@@ -43,6 +45,12 @@ pub trait OpsView: Send + Sync + 'static {
     async fn quarantined(&self) -> Vec<QuarantinedEntity>;
     /// Puts an entity back into service; `false` when it is not quarantined here.
     async fn release(&self, entity: &EntityId) -> bool;
+}
+
+/// Writes the catalogue out.
+pub trait CatalogueExport: Send + Sync + 'static {
+    /// The file in pieces, one page of products in memory at a time; an error ends it.
+    fn export(&self, format: CatalogueFormat) -> BoxStream<'static, std::io::Result<Bytes>>;
 }
 
 /// Makes backups of a node.

@@ -9,7 +9,7 @@ use super::call::Identity;
 use super::error::Problem;
 use super::idempotency::CommandIds;
 use super::options::HttpOptions;
-use super::ports::{Backups, Changes, OpsView, Vault};
+use super::ports::{Backups, CatalogueExport, Changes, OpsView, Vault};
 use crate::actors::messages::{Answer, Ask, Origin, Request};
 use crate::clock::NodeClock;
 use crate::domain::entity::{Fingerprint, Stamp};
@@ -34,6 +34,8 @@ pub struct Parts {
     pub keys: Arc<dyn KeySource>,
     /// What operators see of the node.
     pub ops: Arc<dyn OpsView>,
+    /// The catalogue as a file.
+    pub catalogue: Arc<dyn CatalogueExport>,
     /// Backups of the node.
     pub backups: Arc<dyn Backups>,
     /// Payment providers, to check their webhooks.
@@ -138,6 +140,11 @@ impl AppState {
     /// The operators' view.
     pub fn ops(&self) -> &dyn OpsView {
         &*self.0.parts.ops
+    }
+
+    /// The catalogue as a file.
+    pub fn catalogue(&self) -> &dyn CatalogueExport {
+        &*self.0.parts.catalogue
     }
 
     /// Backups.

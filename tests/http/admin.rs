@@ -142,6 +142,16 @@ async fn an_import_takes_the_good_rows_and_names_the_bad_ones() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_export_is_a_file_in_the_form_asked_for_and_for_merchants_only() {
+    let shop = Shop::open().await;
+    let path = "/v1/admin/products:export";
+    shop.call(axum::http::Method::GET, path).bearer("nobody").send().await.problem(401, "unauthenticated");
+    assert_eq!(shop.get(path).send().await.text, "NdJson one\nNdJson two\n");
+    assert_eq!(shop.get(&format!("{path}?format=csv")).send().await.text, "Csv one\nCsv two\n");
+    shop.get(&format!("{path}?format=xml")).send().await.problem(400, "invalid_request");
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_refuse_parameters_they_do_not_know() {
     let shop = Shop::open().await;
     shop.get("/v1/admin/orders?state=confirmed&since=2026-01-01T00:00:00Z&limit=5").send().await.expect(200);

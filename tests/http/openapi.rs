@@ -43,6 +43,7 @@ PUT /v1/admin/products/{id}
 GET /v1/admin/products/{id}
 DELETE /v1/admin/products/{id}
 POST /v1/admin/products:import
+GET /v1/admin/products:export
 POST /v1/admin/stock/{sku}/receive
 POST /v1/admin/stock/{sku}/adjust
 GET /v1/admin/stock/{sku}

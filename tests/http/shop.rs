@@ -9,6 +9,8 @@ use axum::Router as HttpRouter;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use stockroom::clock::{Clock, NodeClock};
@@ -16,10 +18,12 @@ use stockroom::domain::ids::EntityId;
 use stockroom::domain::time::Timestamp;
 use stockroom::http::ops::keys::ClusterKeys;
 use stockroom::http::ports::{
-    ActorStatus, BackupState, BackupStatus, Backups, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus,
+    ActorStatus, BackupState, BackupStatus, Backups, CatalogueExport, NodeStatus, OpsView, QuarantinedEntity,
+    Readiness, ShardStatus,
 };
 use stockroom::http::{self, AppState, HttpOptions, Parts};
 use stockroom::payments::gateway::Gateways;
+use stockroom::projections::catalogue::CatalogueFormat;
 use stockroom::projections::query::{
     ExpiringHoldsPage, ExpiringHoldsQuery, LowStockPage, LowStockQuery, OrderPage, OrderQuery, ProductPage,
     ProductQuery, Queries, QueryError,
@@ -111,6 +115,16 @@ impl OpsView for Node {
     }
 }
 
+/// A catalogue file of two lines, in two pieces.
+struct TwoLines;
+
+impl CatalogueExport for TwoLines {
+    fn export(&self, format: CatalogueFormat) -> BoxStream<'static, std::io::Result<Bytes>> {
+        let lines = [format!("{format:?} one\n"), format!("{format:?} two\n")];
+        futures::stream::iter(lines.map(|line| Ok(Bytes::from(line)))).boxed()
+    }
+}
+
 /// Backups that never end.
 #[derive(Default)]
 struct OneBackup(std::sync::Mutex<Vec<BackupStatus>>);
@@ -163,6 +177,7 @@ impl Shop {
                 vault: router.clone(),
                 keys: Arc::new(ClusterKeys::new(router, rng.clone())),
                 ops: Arc::new(Node),
+                catalogue: Arc::new(TwoLines),
                 backups: Arc::new(OneBackup::default()),
                 gateways,
                 clock: NodeClock::new(Arc::new(TestClock(tokio::time::Instant::now())), Timestamp::ZERO),

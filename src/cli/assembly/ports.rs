@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use bytes::Bytes;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::backups::NodeBackups;
@@ -16,8 +17,9 @@ use crate::cluster::node::Node;
 use crate::domain::ids::{DataKeyId, EntityId};
 use crate::http;
 use crate::http::ops::keys::ClusterKeys;
-use crate::http::ports::{Changes, Vault};
+use crate::http::ports::{CatalogueExport, Changes, Vault};
 use crate::payments::gateway::Gateways;
+use crate::projections::catalogue::{CatalogueFormat, export};
 use crate::projections::hub::EntityHub;
 use crate::projections::read_side::ReadSide;
 use crate::rng::Rng;
@@ -38,6 +40,7 @@ pub fn parts(
         vault: Arc::new(NodeVault(node.clone())),
         keys: Arc::new(ClusterKeys::new(Arc::new(node.router().clone()), rng.clone())),
         ops: Arc::new(NodeOps::new(node.clone(), disk.clone(), prometheus)),
+        catalogue: Arc::new(JournalExport(node.clone())),
         backups: Arc::new(NodeBackups::new(node.clone(), disk.clone())),
         gateways,
         clock: node.clock().clone(),
@@ -58,6 +61,16 @@ impl Changes for HubChanges {
             Some(((), watch))
         })
         .boxed()
+    }
+}
+
+/// Writes the catalogue out from this node's store.
+struct JournalExport(Arc<Node>);
+
+impl CatalogueExport for JournalExport {
+    fn export(&self, format: CatalogueFormat) -> BoxStream<'static, std::io::Result<Bytes>> {
+        let groups: Vec<_> = self.0.shards().groups().collect();
+        export::export(self.0.journal().clone(), &groups, format).map_err(std::io::Error::other).boxed()
     }
 }
 

@@ -1,4 +1,6 @@
-//! Importing a catalogue file. The body is read piece by piece and never held whole; what a row came to is told at the
+//! Catalogue files over HTTP: importing one, and exporting everything as one.
+//!
+//! Importing: The body is read piece by piece and never held whole; what a row came to is told at the
 //! end, in the order of the file. A row that cannot be taken stops nobody else's.
 //!
 //! An import that stops in the middle says behind which line everything is in: the same file with that line as
@@ -6,7 +8,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,11 @@ const MEDIA_TYPES: [&str; 2] = ["text/csv", "application/x-ndjson"];
 
 /// The table.
 pub fn routes() -> Vec<Route> {
-    vec![Route::new(Method::POST, "/v1/admin/products:import", Access::Merchant, import).untimed().describe(|route| {
+    vec![import_route(), export_route()]
+}
+
+fn import_route() -> Route {
+    Route::new(Method::POST, "/v1/admin/products:import", Access::Merchant, import).untimed().describe(|route| {
         route
             .called("Merchants: catalogue", "importProducts", "Import a catalogue file")
             .text(
@@ -35,7 +41,47 @@ pub fn routes() -> Vec<Route> {
             .query::<u64>("resume_after", "Go on behind this line: `done_through_line` of an import that stopped.")
             .raw_body(&MEDIA_TYPES)
             .answers::<Imported>(StatusCode::OK, "What became of the file; rows that were not taken are in `errors`.")
-    })]
+    })
+}
+
+fn export_route() -> Route {
+    Route::new(Method::GET, "/v1/admin/products:export", Access::Merchant, export).untimed().describe(|route| {
+        route
+            .called("Merchants: catalogue", "exportProducts", "Export the catalogue as a file")
+            .text(
+                "Products of every status, each as it was at some moment of the export; imports as the same products.",
+            )
+            .query::<ExportFormat>("format", "Form of the file; `ndjson` unless said.")
+            .answers_raw(StatusCode::OK, "application/x-ndjson", "The file, `text/csv` when asked for.")
+    })
+}
+
+/// Form of an exported file.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportFormat {
+    /// One row per variant.
+    Csv,
+    /// One product per line.
+    #[default]
+    Ndjson,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExportQuery {
+    #[serde(default)]
+    format: ExportFormat,
+}
+
+async fn export(State(state): State<AppState>, Query(query): Query<ExportQuery>) -> Response {
+    let (format, media_type) = match query.format {
+        ExportFormat::Csv => (CatalogueFormat::Csv, MEDIA_TYPES[0]),
+        ExportFormat::Ndjson => (CatalogueFormat::NdJson, MEDIA_TYPES[1]),
+    };
+    let mut response = Response::new(Body::from_stream(state.catalogue().export(format)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
 }
 
 #[derive(Debug, Deserialize)]
