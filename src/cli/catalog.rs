@@ -1,8 +1,8 @@
 //! `stockroom catalog`: the catalogue as files.
 //!
-//! Import and export go through a running node with a merchant's key: the file streams, neither side holds it. An import
-//! that breaks off goes on by itself behind the last line the node has confirmed, and when it has to give up it says from
-//! where. Doing it all again is harmless too: products that already say the same stay as they are.
+//! Import and export go through a running node with a merchant's key: the file streams, neither side holds it. An
+//! import that breaks off goes on by itself behind the last line the node has confirmed, and when it has to give up it
+//! says from where. Doing it all again is harmless too: products that already say the same stay as they are.
 
 mod export;
 mod import;

@@ -59,7 +59,7 @@ pub struct ImportReport {
     pub changed: u64,
     /// Products that already said this.
     pub unchanged: u64,
-    /// Products skipped because of `resume_after`.
+    /// Rows skipped because of `resume_after`.
     pub skipped: u64,
     /// Rows and products that were not taken.
     pub failed: u64,
@@ -142,6 +142,7 @@ impl Import {
     fn send(&mut self, row: Parsed) -> Result<Sent, ImportError> {
         let product = match row {
             Ok(product) => product,
+            Err(error) if error.line <= self.options.resume_after => return Ok(settled(error.line, Outcome::Skipped)),
             Err(error) => return Ok(settled(error.line, Outcome::Failed(error))),
         };
         let line = product.line;
