@@ -87,11 +87,20 @@ pub enum DecodeError {
 /// bincode 2, standard configuration (little endian, variable-length integers), with a decode limit.
 pub struct Bincode;
 
-/// No single value may claim more memory than this while decoding.
+/// What an ordinary value may claim while decoding: a few damaged bytes cannot ask for all memory.
 const DECODE_LIMIT_BYTES: usize = 64 << 20;
+/// From this size on a value is one of the few that are large by right, such as the snapshot of a stock item with a
+/// million holds and as many that ended…
+const LARGE_BYTES: usize = 1 << 20;
+/// …which may claim this much.
+const DECODE_LIMIT_LARGE_BYTES: usize = 2 << 30;
 
 fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<DECODE_LIMIT_BYTES>()
+}
+
+fn config_large() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<DECODE_LIMIT_LARGE_BYTES>()
 }
 
 impl Codec for Bincode {
@@ -103,8 +112,12 @@ impl Codec for Bincode {
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-        let (value, consumed) = bincode::serde::decode_from_slice(bytes, config())
-            .map_err(|error| DecodeError::Malformed { reason: error.to_string() })?;
+        let decoded = if bytes.len() < LARGE_BYTES {
+            bincode::serde::decode_from_slice(bytes, config())
+        } else {
+            bincode::serde::decode_from_slice(bytes, config_large())
+        };
+        let (value, consumed) = decoded.map_err(|error| DecodeError::Malformed { reason: error.to_string() })?;
         if consumed == bytes.len() {
             Ok(value)
         } else {
@@ -134,7 +147,12 @@ fn read<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, Deco
 
 /// Reads a frozen layout at the start of `bytes`; also says how long it is.
 fn read_prefix<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<(T, usize), DecodeError> {
-    bincode::borrow_decode_from_slice(bytes, config()).map_err(|error| malformed(&error.to_string()))
+    let decoded = if bytes.len() < LARGE_BYTES {
+        bincode::borrow_decode_from_slice(bytes, config())
+    } else {
+        bincode::borrow_decode_from_slice(bytes, config_large())
+    };
+    decoded.map_err(|error| malformed(&error.to_string()))
 }
 
 fn malformed(reason: &str) -> DecodeError {
