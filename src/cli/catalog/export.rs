@@ -30,7 +30,7 @@ pub(super) async fn run(arguments: &ExportArguments, door: &Door) -> Result<(), 
         return Err(Failure::said(Exit::Failed, format_args!("the node answered {status}: {detail}")));
     }
     let Some(file) = &arguments.file else {
-        return copy(door, answer, |piece| output::bytes(piece)).await;
+        return copy(door, answer, output::bytes).await;
     };
     let mut unfinished = file.as_os_str().to_owned();
     unfinished.push(".unfinished");
