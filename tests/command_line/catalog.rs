@@ -79,7 +79,8 @@ fn what_is_exported_imports_as_the_same_products_in_either_form() {
     let mut back: Vec<String> =
         stdout(&catalog(other.path(), &other_key, &["export"])).lines().map(str::to_owned).collect();
     let mut there: Vec<String> = exported.lines().map(str::to_owned).collect();
-    (back.sort(), there.sort());
+    back.sort();
+    there.sort();
     assert_eq!(back, there);
 }
 
