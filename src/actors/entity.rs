@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
@@ -126,8 +127,8 @@ pub struct EntityActor;
 enum Flight {
     /// Nothing.
     None,
-    /// A batch is on its way; these answers leave with its verdict.
-    Batch(Formed),
+    /// A batch is on its way since then; these answers leave with its verdict.
+    Batch(Formed, Duration),
     /// Nothing to append; these answers leave once the lease is confirmed.
     Lease(Formed),
 }
@@ -258,12 +259,14 @@ impl EntityActorState {
     fn enqueue(&mut self, request: Request, reply: ReplySender) {
         let deadline = Instant::now() + request.budget;
         let waiting = Waiting { request, reply, deadline };
+        self.surroundings.observer.waits(1);
         if waiting.request.origin == Origin::Owed {
             self.owed.push_back(waiting);
         } else if self.waiting.len() < WAITING_MAX {
             self.waiting.push_back(waiting);
         } else {
-            let retry_after = std::time::Duration::from_secs(1);
+            self.surroundings.observer.waits_no_more(1);
+            let retry_after = Duration::from_secs(1);
             self.respond(waiting.reply, Err(AskError::Overloaded { retry_after }));
         }
     }
@@ -291,6 +294,7 @@ impl EntityActorState {
         let stamp = Stamp { command: command_id_of(name), fingerprint: Fingerprint::default() };
         let request =
             Request { entity: self.entity.id.clone(), command, stamp, origin: Origin::Owed, budget: UNHURRIED };
+        self.surroundings.observer.waits(1);
         self.owed.push_back(Waiting { request, reply: None, deadline: Instant::now() + UNHURRIED });
     }
 
@@ -301,6 +305,7 @@ impl EntityActorState {
             commands.extend(self.owed.drain(..self.owed.len().min(BATCH_COMMANDS_MAX)));
             let room = BATCH_COMMANDS_MAX - commands.len();
             commands.extend(self.waiting.drain(..self.waiting.len().min(room)));
+            self.surroundings.observer.waits_no_more(commands.len());
             self.surroundings.observer.batch_formed(self.entity.id.kind, commands.len());
             let formed = self.entity.form(commands, self.surroundings.clock.now());
             self.take_off(formed).await?;
@@ -379,7 +384,7 @@ impl EntityActorState {
         };
         let myself = self.myself.clone();
         let listener = VerdictListener::new(move |outcome| drop(myself.cast(EntityMessage::Verdict(outcome))));
-        self.flight = Flight::Batch(formed);
+        self.flight = Flight::Batch(formed, self.surroundings.clock.monotonic());
         self.surroundings.replication.append(batch, listener);
     }
 
@@ -393,12 +398,13 @@ impl EntityActorState {
     }
 
     fn finish_batch(&mut self, outcome: Result<Verdict, AppendError>) -> Result<(), ActorProcessingErr> {
-        let Flight::Batch(formed) = std::mem::replace(&mut self.flight, Flight::None) else {
+        let Flight::Batch(formed, since) = std::mem::replace(&mut self.flight, Flight::None) else {
             return Err("ENT-4: a verdict came for no batch".into());
         };
         match outcome {
             Ok(Verdict::Stored) => {
-                self.surroundings.observer.stored(self.entity.id.kind, formed.records.len());
+                let took = self.surroundings.clock.monotonic().saturating_sub(since);
+                self.surroundings.observer.stored(self.entity.id.kind, &formed.records, took);
                 for (reply, answer) in formed.answers {
                     self.respond(reply, Ok(answer));
                 }
@@ -469,6 +475,13 @@ impl EntityActorState {
             busy: !matches!(self.flight, Flight::None),
             delivering: self.couriers.len(),
         }
+    }
+}
+
+impl Drop for EntityActorState {
+    /// What waits when an entity ends is asked again by whoever sent it.
+    fn drop(&mut self) {
+        self.surroundings.observer.waits_no_more(self.owed.len() + self.waiting.len());
     }
 }
 

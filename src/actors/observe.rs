@@ -2,18 +2,21 @@
 //!
 //! Counters and histograms go through the `metrics` facade; without a recorder installed they cost next to nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
 use super::messages::{Answer, AskError};
-use crate::domain::registry::Kind;
+use crate::domain::registry::{AnyEvent, Kind};
+use crate::domain::stock::StockEvent;
+use crate::persistence::records::Record;
 
 /// Counts for one node.
 #[derive(Debug, Default)]
 pub struct Observer {
     resident: AtomicU64,
+    waiting: AtomicI64,
     restarts: AtomicU64,
     quarantined: AtomicU64,
 }
@@ -29,9 +32,27 @@ impl Observer {
         histogram!("stockroom_batch_commands", "kind" => kind.name()).record(commands as f64);
     }
 
-    /// A batch is in the journal.
-    pub fn stored(&self, kind: Kind, records: usize) {
-        counter!("stockroom_records_total", "kind" => kind.name()).increment(records as u64);
+    /// Commands began to wait for a turn of their entity.
+    pub fn waits(&self, commands: usize) {
+        self.tell_waiting(self.waiting.fetch_add(commands as i64, Ordering::Relaxed) + commands as i64);
+    }
+
+    /// Commands no longer wait: their turn came, or their entity ended.
+    pub fn waits_no_more(&self, commands: usize) {
+        self.tell_waiting(self.waiting.fetch_sub(commands as i64, Ordering::Relaxed) - commands as i64);
+    }
+
+    fn tell_waiting(&self, commands: i64) {
+        gauge!("stockroom_queue_depth", "queue" => "entities").set(commands as f64);
+    }
+
+    /// A batch is in the journal, this long after it was proposed.
+    pub fn stored(&self, kind: Kind, records: &[Record], took: Duration) {
+        counter!("stockroom_records_total", "kind" => kind.name()).increment(records.len() as u64);
+        histogram!("stockroom_commit_seconds", "kind" => kind.name()).record(took.as_secs_f64());
+        if kind == Kind::Stock {
+            count_holds(records);
+        }
     }
 
     /// A command was answered.
@@ -74,5 +95,24 @@ impl Observer {
     /// Actors alive now.
     pub fn resident(&self) -> u64 {
         self.resident.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts what became of holds; a batch of a hot SKU has hundreds, so they are summed first.
+fn count_holds(records: &[Record]) {
+    let mut changes = [("placed", 0), ("pinned", 0), ("released", 0), ("sold", 0), ("expired", 0)];
+    for event in records.iter().flat_map(|record| &record.events) {
+        let AnyEvent::Stock(event) = event else { continue };
+        match event {
+            StockEvent::Reserved { .. } => changes[0].1 += 1,
+            StockEvent::Pinned { .. } => changes[1].1 += 1,
+            StockEvent::Released { .. } => changes[2].1 += 1,
+            StockEvent::Committed { .. } => changes[3].1 += 1,
+            StockEvent::Expired { holds, .. } => changes[4].1 += holds.len() as u64,
+            _ => {}
+        }
+    }
+    for (change, holds) in changes.into_iter().filter(|(_, holds)| *holds > 0) {
+        counter!("stockroom_holds_total", "change" => change).increment(holds);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::hashing::ShardCount;
 use crate::actors::messages::{Answer, Ask, AskError, Origin, Request};
@@ -54,6 +55,12 @@ impl Router {
         used.map(|places| places.available_permits()).min().unwrap_or(IN_FLIGHT_PER_SHARD_MAX)
     }
 
+    /// Client commands under way, all shards together.
+    pub fn in_flight(&self) -> usize {
+        let used = self.places.iter().filter_map(OnceLock::get);
+        used.map(|places| IN_FLIGHT_PER_SHARD_MAX - places.available_permits()).sum()
+    }
+
     fn group_of(&self, entity: &EntityId) -> Result<GroupId, AskError> {
         match (entity.kind, self.shards.get()) {
             (Kind::Cluster, _) => Ok(GroupId::META),
@@ -87,7 +94,15 @@ impl Router {
 
 #[async_trait]
 impl Ask for Router {
-    async fn ask(&self, mut request: Request) -> Result<Answer, AskError> {
+    async fn ask(&self, request: Request) -> Result<Answer, AskError> {
+        let (entity, command) = (&request.entity, request.command.name());
+        let span = tracing::debug_span!("command", kind = entity.kind.name(), command, origin = ?request.origin);
+        self.ask_until_answered(request).instrument(span).await
+    }
+}
+
+impl Router {
+    async fn ask_until_answered(&self, mut request: Request) -> Result<Answer, AskError> {
         let group = self.group_of(&request.entity)?;
         let _place = self.admit(group, request.origin)?;
         let deadline = Instant::now() + request.budget;

@@ -181,7 +181,12 @@ impl Admission {
         }
     }
 
-    /// Requests in flight now, for metrics.
+    /// Event streams that may still begin.
+    pub fn free_streams(&self) -> usize {
+        self.event_streams.available_permits()
+    }
+
+    /// Requests that may still begin.
     pub fn free_places(&self) -> usize {
         self.in_flight.available_permits()
     }

@@ -17,6 +17,7 @@ use super::error::{Code, Problem};
 use super::idempotency::{self, KeyUse};
 use super::route::{KeyRule, Site};
 use super::state::AppState;
+use super::wire::objects::Object;
 use crate::actors::messages::Origin;
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::{CommandId, EntityId};
@@ -214,15 +215,15 @@ fn is_length_limit(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
-/// Reads JSON; what is wrong is named by its path, e.g. `lines[2].quantity`.
+/// Reads a JSON object; what is wrong is named by its path, e.g. `lines[2].quantity`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|_| explain::<T>(bytes))
+    serde_json::from_slice::<Object<T>>(bytes).map(|object| object.0).map_err(|_| explain::<T>(bytes))
 }
 
 /// The slow way again, keeping track of where it goes wrong.
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+    match serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer) {
         Ok(_) => Problem::invalid("", "the body goes on behind the end of its JSON"),
         Err(error) => {
             let path = error.path().to_string();

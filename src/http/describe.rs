@@ -5,7 +5,7 @@
 
 use axum::http::StatusCode;
 use utoipa::openapi::path::ParameterIn;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -183,6 +183,34 @@ impl Description {
     pub fn answers_raw(mut self, status: StatusCode, media_type: &'static str, text: &'static str) -> Self {
         let content = Some((media_type, text_schema()));
         self.answers.push(AnswerDescription { status, text, content, headers: Vec::new() });
+        self
+    }
+
+    /// A JSON object whose members are no business of this document.
+    #[must_use]
+    pub fn answers_object(mut self, status: StatusCode, text: &'static str) -> Self {
+        let schema = ObjectBuilder::new().schema_type(Type::Object);
+        let schema = schema.additional_properties(Some(AdditionalProperties::FreeForm(true)));
+        self.answers.push(AnswerDescription {
+            status,
+            text,
+            content: Some((JSON, schema.into())),
+            headers: Vec::new(),
+        });
+        self
+    }
+
+    /// A stream of server-sent events of one name; what is described is one event, `data` being JSON text.
+    #[must_use]
+    pub fn answers_events(mut self, name: &'static str, text: &'static str) -> Self {
+        let data = ObjectBuilder::new().schema_type(Type::String).content_media_type(JSON);
+        let event = ObjectBuilder::new()
+            .property("event", ObjectBuilder::new().schema_type(Type::String).enum_values(Some([name])))
+            .property("id", ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]+$")))
+            .property("data", data);
+        let schema = event.required("event").required("id").required("data").into();
+        let content = Some(("text/event-stream", schema));
+        self.answers.push(AnswerDescription { status: StatusCode::OK, text, content, headers: Vec::new() });
         self
     }
 

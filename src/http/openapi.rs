@@ -119,9 +119,15 @@ fn operation(route: &Route) -> Operation {
         builder = builder.response(status.to_string(), failure(&codes));
     }
     match route.access {
-        Access::Merchant | Access::Ops => builder.security(SecurityRequirement::new(SECURITY, [] as [&str; 0])).build(),
+        Access::Merchant => builder.security(by_key()).build(),
+        // From the machine itself no key is needed.
+        Access::Ops => builder.security(SecurityRequirement::default()).security(by_key()).build(),
         Access::Public | Access::Probe => builder.build(),
     }
+}
+
+fn by_key() -> SecurityRequirement {
+    SecurityRequirement::new(SECURITY, [] as [&str; 0])
 }
 
 fn key_parameter(rule: KeyRule) -> Option<ParameterBuilder> {

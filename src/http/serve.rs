@@ -113,8 +113,8 @@ where
                 None => connection.serve(io).await,
                 Some(tls) => match tokio::time::timeout(handshake, tls.accept(io)).await {
                     Ok(Ok(stream)) => connection.serve(stream).await,
-                    Ok(Err(error)) => tracing::debug!(%peer, %error, "tls handshake failed"),
-                    Err(_elapsed) => tracing::debug!(%peer, "tls handshake took too long"),
+                    Ok(Err(error)) => tracing::debug!(%error, "tls handshake failed"),
+                    Err(_elapsed) => tracing::debug!("tls handshake took too long"),
                 },
             }
             drop(place);
@@ -152,7 +152,7 @@ impl Connection {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "connection ended early");
+            tracing::debug!(%error, "connection ended early");
         }
     }
 }

@@ -115,6 +115,7 @@ impl Storage {
 fn open_store(data: &DataDir) -> Result<(Arc<SledStore>, Option<String>), StorageError> {
     if !data.store().exists() && data.log().exists() {
         let reason = "the store is missing";
+        count_rebuild();
         tracing::warn!(reason, "the store cannot be used; rebuilding it from checkpoints and log");
         return Ok((Arc::new(SledStore::open(&data.store())?), Some(reason.to_owned())));
     }
@@ -128,8 +129,13 @@ fn open_store(data: &DataDir) -> Result<(Arc<SledStore>, Option<String>), Storag
 fn set_aside(data: &DataDir, reason: &str) -> Result<(Arc<SledStore>, Option<String>), StorageError> {
     let aside = data.move_aside(&data.store())?;
     let aside = aside.display();
+    count_rebuild();
     tracing::warn!(reason, %aside, "the store cannot be used; rebuilding it from checkpoints and log");
     Ok((Arc::new(SledStore::open(&data.store())?), Some(reason.to_owned())))
+}
+
+fn count_rebuild() {
+    metrics::counter!("stockroom_rebuilds_total", "what" => "store").increment(1);
 }
 
 /// Restores every group that has a checkpoint but nothing in the store, and says how far each group is applied.

@@ -235,6 +235,9 @@ impl Projector {
     /// everything
     /// up to where this began. Stock comes first: products are then indexed with their availability at once.
     async fn rebuild(&mut self, group: GroupId, scope: Scope, stop: &CancellationToken) -> Result<(), FeedError> {
+        for (what, is_rebuilt) in [("lists", scope.lists), ("search", scope.search)] {
+            metrics::counter!("stockroom_rebuilds_total", "what" => what).increment(u64::from(is_rebuilt));
+        }
         let label = self.parts.journal.applied(group).await?.map_or(0, |applied| applied.index);
         for kind in scope.kinds() {
             let mut after: Option<EntityId> = None;

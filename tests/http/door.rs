@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::Method;
+use futures::stream;
 use serde_json::json;
 use stockroom::actors::messages::AskError;
 use stockroom::http::HttpOptions;
@@ -119,4 +121,88 @@ async fn only_listed_origins_may_call_from_a_browser() {
     let allowed = preflight("https://shop.example").await;
     assert_eq!(allowed.headers()["access-control-allow-origin"], "https://shop.example");
     assert!(!preflight("https://evil.example").await.headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_what_is_worked_on_at_once_requests_are_refused_and_probes_are_not() {
+    let shop = with(|options| options.limits.in_flight_max = 0).await;
+    let refused = shop.get("/v1/stock/TEA").send().await;
+    refused.problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), "1");
+    shop.ops(Method::GET, "/healthz").send().await.expect(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_trusted_proxy_the_client_it_names_is_limited_and_the_proxy_is_not() {
+    let shop = with(|options| {
+        options.limits = Limits { client_requests_per_second: 1, client_burst: 1, ..Limits::default() };
+        options.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let named = |address: &str| shop.get("/v1/stock/X").header("x-forwarded-for", address).send();
+    named("2001:db8:1:2::1").await.problem(404, "not_found");
+    named("2001:db8:1:2:ffff::9").await.problem(429, "rate_limited");
+    named("2001:db8:1:3::1").await.problem(404, "not_found");
+    for _ in 0..3 {
+        shop.get("/v1/stock/X").send().await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_limited_by_itself_wherever_it_comes_from() {
+    let shop = with(|options| {
+        options.limits = Limits { client_requests_per_second: 1, client_burst: 1, ..Limits::default() };
+    })
+    .await;
+    let key = shop.new_key("merchant").await;
+    let list = |address| shop.get("/v1/admin/stock").bearer(&key).from(address).send();
+    list(OUTSIDE).await.expect(200);
+    list([192, 0, 2, 77]).await.problem(429, "rate_limited");
+    shop.get("/v1/stock/X").from(OUTSIDE).send().await.problem(404, "not_found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let shop = Shop::open().await;
+    let silence = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let call = shop.call(Method::POST, "/v1/carts").header("content-type", "application/json").body(silence);
+    let problem = call.send().await.problem(400, "invalid_request");
+    assert!(problem["detail"].as_str().unwrap().contains("in time"), "{problem}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_takes_too_long_may_still_have_happened() {
+    let shop = with(|options| options.timeouts.request = Duration::from_secs(1)).await;
+    shop.stocked("TEA", 1).await;
+    let cart = shop.cart(&[("TEA", 1)]).await;
+    let order = json!({ "cart_id": cart, "payment": { "provider": "simulated", "token": "tok_webhook" } });
+    let place = || shop.post("/v1/orders", order.clone()).key("0123456789abcdef");
+    let problem = place().header("prefer", "wait=30").send().await.problem(504, "outcome_unknown");
+    assert_eq!((&problem["outcome"], &problem["retryable"]), (&json!("unknown"), &json!(true)));
+    let again = place().send().await;
+    assert_eq!(
+        (again.expect(202)["state"].clone(), again.header("idempotency-replayed")),
+        (json!("authorizing"), "true")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_of_two_callers_is_two_keys() {
+    let shop = Shop::open().await;
+    let create = || shop.post("/v1/carts", json!({ "currency": "USD" })).key("0123456789abcdef");
+    let merchant = shop.new_key("merchant").await;
+    let (anonymous, known) = (create().send().await.expect(201), create().bearer(&merchant).send().await.expect(201));
+    assert_ne!(anonymous["id"], known["id"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_of_a_key_opens_nothing() {
+    let shop = Shop::open().await;
+    let key = shop.new_key("merchant").await;
+    let (id, secret) = key.rsplit_once('_').unwrap();
+    let stored = shop.world.stored_key_hashes();
+    assert!(!stored.is_empty() && !stored.iter().any(|hash| hash == secret || key.contains(hash.as_str())));
+    for hash in stored {
+        shop.get("/v1/admin/stock").bearer(&format!("{id}_{hash}")).send().await.problem(401, "unauthenticated");
+    }
 }

@@ -8,6 +8,7 @@ mod door;
 mod openapi;
 mod ops;
 mod orders;
+mod server;
 mod shop;
 mod stock;
 mod world;

@@ -153,6 +153,7 @@ impl Backups for OneBackup {
 
 pub struct Shop {
     pub world: Arc<World>,
+    pub state: AppState,
     public: HttpRouter,
     ops: HttpRouter,
     merchant: String,
@@ -187,7 +188,7 @@ impl Shop {
             },
         );
         let (public, ops) = (http::public_router(&state), http::ops_router(&state));
-        let mut shop = Self { world, public, ops, merchant: String::new() };
+        let mut shop = Self { world, state, public, ops, merchant: String::new() };
         shop.merchant = shop.new_key("merchant").await;
         shop
     }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
 use stockroom::actors::messages::{Answer, Ask, AskError, Request};
-use stockroom::domain::cluster::{ClusterCommand, Genesis};
+use stockroom::domain::cluster::{ClusterCommand, ClusterReply, Genesis};
 use stockroom::domain::entity::{Destination, Fingerprint, Nature, Settlement, Stamp, VaultChange};
 use stockroom::domain::ids::{ClusterId, CommandId, DataKeyId, EntityId, NodeId};
 use stockroom::domain::payment::{PaymentOperation, PaymentOutcome, PaymentRequest};
 use stockroom::domain::privacy::Secret;
-use stockroom::domain::registry::{AnyCommand, AnyState};
+use stockroom::domain::registry::{AnyCommand, AnyReply, AnyState};
 use stockroom::domain::rejection::Rejection;
 use stockroom::domain::time::{Sequence, Timestamp};
 use stockroom::http::ports::{Changes, Vault};
@@ -88,6 +88,15 @@ impl World {
     /// Everything the payment provider was asked, lookups left out.
     pub fn payments(&self) -> Vec<PaymentRequest> {
         self.inner.lock().unwrap().payments.clone()
+    }
+
+    /// What the cluster keeps of API keys, in hex.
+    pub fn stored_key_hashes(&self) -> Vec<String> {
+        let stamp = Stamp { command: CommandId([2; 16]), fingerprint: Fingerprint::default() };
+        let show = AnyCommand::Cluster(ClusterCommand::Show);
+        let answer = self.inner.lock().unwrap().turn(&EntityId::cluster(), &show, stamp).unwrap();
+        let AnyReply::Cluster(ClusterReply::Shown(view)) = answer.reply else { return Vec::new() };
+        view.keys.iter().map(|key| hex::encode(key.hash.0)).collect()
     }
 
     /// Whether any data key is kept.

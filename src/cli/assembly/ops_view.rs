@@ -11,6 +11,7 @@ use super::disk::Disk;
 use crate::actors::entity::EntityDescription;
 use crate::actors::shard::ShardMessage;
 use crate::cluster::node::Node;
+use crate::cluster::raft::group::Group;
 use crate::domain::ids::EntityId;
 use crate::domain::time::Timestamp;
 use crate::http::ports::{ActorStatus, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus};
@@ -89,6 +90,11 @@ impl OpsView for NodeOps {
     }
 
     fn metrics(&self) -> String {
+        let depth = |queue: &'static str, waiting: usize| {
+            metrics::gauge!("stockroom_queue_depth", "queue" => queue).set(waiting as f64);
+        };
+        depth("router", self.node.router().in_flight());
+        depth("proposals", self.node.groups().values().map(Group::waiting_batches).sum());
         self.prometheus.render()
     }
 

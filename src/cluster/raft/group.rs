@@ -183,6 +183,11 @@ impl Group {
         }
     }
 
+    /// Batches that wait to be proposed.
+    pub fn waiting_batches(&self) -> usize {
+        self.proposals.max_capacity() - self.proposals.capacity()
+    }
+
     /// Bytes appended to the group's log since the last reset.
     pub fn appended_bytes(&self) -> u64 {
         self.appended_bytes.load(Ordering::Relaxed)

@@ -87,6 +87,7 @@ pub struct Health {
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// Text form `kind/key`, e.g. `stock/TEA-100`.
+    #[schema(pattern = "^(stock|cart|order|product|cluster)/[A-Za-z0-9._-]{1,64}$")]
     entity: String,
 }
 
@@ -110,6 +111,11 @@ async fn ready(State(state): State<AppState>) -> Response {
 }
 
 async fn metrics(State(state): State<AppState>) -> Response {
+    let (limits, admission) = (&state.options().limits, state.admission());
+    let at_work = limits.in_flight_max.saturating_sub(admission.free_places());
+    let streams = limits.event_streams_max.saturating_sub(admission.free_streams());
+    ::metrics::gauge!("stockroom_http_in_flight").set(at_work as f64);
+    ::metrics::gauge!("stockroom_event_streams").set(streams as f64);
     let mut response = state.ops().metrics().into_response();
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);

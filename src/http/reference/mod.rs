@@ -21,7 +21,12 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/openapi.json", Access::Probe, document).describe(|route| {
             let route = route.called(TAG, "openapi", "This document");
-            route.answers_raw(StatusCode::OK, "application/json", "OpenAPI 3.1.")
+            route
+                .header::<String>("If-None-Match", "The `ETag` already known.")
+                .answers_object(StatusCode::OK, "OpenAPI 3.1.")
+                .with_header("ETag", "Changes with the document.")
+                .with_header("Cache-Control", "How long caches may keep it.")
+                .answers_nothing(StatusCode::NOT_MODIFIED, "The document already known is still right.")
         }),
         Route::new(Method::GET, "/docs", Access::Probe, reference).describe(|route| {
             route.called(TAG, "docs", "The reference page").answers_raw(StatusCode::OK, "text/html", "The page.")

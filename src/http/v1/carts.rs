@@ -23,6 +23,7 @@ use crate::http::route::{Access, Route};
 use crate::http::sealing;
 use crate::http::wire::buyer::Buyer;
 use crate::http::wire::cart::{Cart, LineQuantity, Merge, NewCart};
+use crate::http::wire::schemas::CartTag;
 use crate::http::wire::{self};
 
 const TAG: &str = "Carts";
@@ -50,6 +51,7 @@ fn cart_routes() -> Vec<Route> {
                 .answers::<Cart>(StatusCode::CREATED, "An empty cart.")
                 .with_header("Location", "The cart.")
                 .with_header("ETag", "The cart's version.")
+                .fails(&[Code::CartGone])
         }),
         Route::new(Method::GET, "/v1/carts/{id}", Access::Public, show).describe(|route| {
             route
@@ -66,7 +68,7 @@ fn cart_routes() -> Vec<Route> {
                     "Quantities of the same SKU add up. The other cart is closed. Nothing is lost when it is refused.",
                 )
                 .path::<CartId>(ID.0, ID.1)
-                .header::<String>(IF_MATCH.0, IF_MATCH.1)
+                .header::<CartTag>(IF_MATCH.0, IF_MATCH.1)
                 .body::<Merge>()
                 .answers::<Cart>(StatusCode::OK, "The cart with the lines of both.")
                 .with_header("ETag", "The cart's version.")
@@ -83,7 +85,7 @@ fn edit_routes() -> Vec<Route> {
                 .called(TAG, "setLine", "Say how many units of a SKU the cart holds")
                 .path::<CartId>(ID.0, ID.1)
                 .path::<Sku>("sku", "What.")
-                .header::<String>(IF_MATCH.0, IF_MATCH.1)
+                .header::<CartTag>(IF_MATCH.0, IF_MATCH.1)
                 .body::<LineQuantity>()
                 .answers::<Cart>(StatusCode::OK, "The cart after the edit.")
                 .with_header("ETag", "The cart's version.")
@@ -95,7 +97,7 @@ fn edit_routes() -> Vec<Route> {
                 .called(TAG, "removeLine", "Take a SKU out of the cart")
                 .path::<CartId>(ID.0, ID.1)
                 .path::<Sku>("sku", "What.")
-                .header::<String>(IF_MATCH.0, IF_MATCH.1)
+                .header::<CartTag>(IF_MATCH.0, IF_MATCH.1)
                 .answers::<Cart>(StatusCode::OK, "The cart after the edit; also when the SKU was not in it.")
                 .with_header("ETag", "The cart's version.")
                 .fails(&EDIT_FAILURES)
@@ -105,7 +107,7 @@ fn edit_routes() -> Vec<Route> {
                 .called(TAG, "setBuyer", "Say who buys")
                 .text("Sealed before it is stored; erased with the order's personal data.")
                 .path::<CartId>(ID.0, ID.1)
-                .header::<String>(IF_MATCH.0, IF_MATCH.1)
+                .header::<CartTag>(IF_MATCH.0, IF_MATCH.1)
                 .body::<Buyer>()
                 .answers::<Cart>(StatusCode::OK, "The cart after the edit.")
                 .with_header("ETag", "The cart's version.")

@@ -32,6 +32,8 @@ const TAG: &str = "Orders";
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
+const APPLIED: (&str, &str) = ("Preference-Applied", "The wait, if one was preferred.");
+
 /// How often a checkout that named no version follows a cart that moves on under it.
 const CART_MOVES_MAX: usize = 3;
 /// Most holds one checkout may bring: as many as a cart has lines.
@@ -57,7 +59,7 @@ pub fn routes() -> Vec<Route> {
                 )
                 .path::<OrderId>("id", "The order.")
                 .header::<String>("Last-Event-ID", "The last `id` seen: the stream goes on behind it.")
-                .answers_raw(StatusCode::OK, "text/event-stream", "The stream.")
+                .answers_events("order", "The stream.")
                 .fails(&[Code::NotFound])
         }),
         Route::new(Method::POST, "/v1/orders/{id}/cancel", Access::Public, cancel).describe(|route| {
@@ -83,11 +85,13 @@ fn described_checkout(route: crate::http::describe::Description) -> crate::http:
         .body::<NewOrder>()
         .answers::<Order>(StatusCode::ACCEPTED, "The order is on its way.")
         .with_header("Location", "The order.")
+        .with_header(APPLIED.0, APPLIED.1)
         .answers::<Order>(StatusCode::CREATED, "The order is confirmed, or has ended, within the time waited.")
         .with_header("Location", "The order.")
-        .with_header("Preference-Applied", "The wait, if one was preferred.")
+        .with_header(APPLIED.0, APPLIED.1)
         .answers::<Order>(StatusCode::OK, "This cart version had become this order before, under another key.")
         .with_header("Location", "The order.")
+        .with_header(APPLIED.0, APPLIED.1)
         .fails(&[Code::NotFound, Code::CartGone, Code::CartEmpty, Code::CartMerging, Code::CartVersion])
         .fails(&[Code::PriceChanged, Code::Unavailable])
 }

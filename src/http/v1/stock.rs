@@ -33,9 +33,11 @@ pub fn routes() -> Vec<Route> {
             route
                 .called(TAG, "getStock", "What is left of a SKU")
                 .path::<Sku>(SKU.0, SKU.1)
+                .header::<String>("If-None-Match", "The `ETag` already known.")
                 .answers::<Stock<'_>>(StatusCode::OK, "What is left.")
                 .with_header("ETag", "Changes with the answer.")
                 .with_header("Cache-Control", "`no-cache`: ask again with `If-None-Match`.")
+                .answers_nothing(StatusCode::NOT_MODIFIED, "The answer already known is still right.")
                 .fails(&[Code::NotFound])
         }),
         Route::new(Method::GET, "/v1/stock/{sku}/events", Access::Public, events).describe(|route| {
@@ -47,7 +49,7 @@ pub fn routes() -> Vec<Route> {
                 )
                 .path::<Sku>(SKU.0, SKU.1)
                 .header::<String>("Last-Event-ID", "The last `id` seen: nothing is sent until something newer exists.")
-                .answers_raw(StatusCode::OK, "text/event-stream", "The stream.")
+                .answers_events("stock", "The stream.")
                 .fails(&[Code::NotFound])
         }),
         Route::new(Method::POST, "/v1/stock/{sku}/holds", Access::Public, place_hold).describe(|route| {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::objects::object_or_null;
 use crate::http::error::Problem;
 
 /// Who buys and where it goes.
@@ -23,10 +24,10 @@ pub struct Buyer {
     #[schema(min_length = 1, max_length = 200)]
     pub phone: Option<String>,
     /// Where the goods go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object_or_null")]
     pub shipping_address: Option<Address>,
     /// Where the bill goes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object_or_null")]
     pub billing_address: Option<Address>,
 }
 

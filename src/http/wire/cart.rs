@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::Time;
 use super::buyer::Buyer;
+use super::numbers::whole;
 use super::schemas::minor_units;
 use crate::domain::cart::CartView;
 use crate::domain::ids::{CartId, OrderId, Sku};
@@ -27,6 +28,7 @@ pub struct NewCart {
 #[serde(deny_unknown_fields)]
 pub struct LineQuantity {
     /// Units; 0 takes the line out.
+    #[serde(deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 1_000_000)]
     pub quantity: u32,
 }

@@ -5,6 +5,8 @@
 
 pub mod buyer;
 pub mod cart;
+pub mod numbers;
+pub mod objects;
 pub mod order;
 pub mod product;
 pub mod schemas;

@@ -6,6 +6,8 @@ use utoipa::ToSchema;
 use super::Time;
 use super::buyer::Buyer;
 use super::cart::{Line, Totals};
+use super::numbers::{whole, whole_or_null};
+use super::objects::{object, objects_or_null};
 use super::schemas::minor_units;
 use crate::domain::ids::{CartId, HoldId, OrderId, RefundId, Sku};
 use crate::domain::money::{Currency, Money};
@@ -20,14 +22,15 @@ pub struct NewOrder {
     /// Which cart.
     pub cart_id: CartId,
     /// Which version of it; the newest unless said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1)]
     pub cart_version: Option<u64>,
     /// Holds the shopper already has, to be bought.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects_or_null")]
     #[schema(max_items = 1000)]
     pub holds: Option<Vec<HeldSku>>,
     /// How it is paid.
+    #[serde(deserialize_with = "object")]
     pub payment: PaymentMeans,
 }
 
@@ -188,6 +191,7 @@ pub struct SkuUnits {
     /// What.
     pub sku: Sku,
     /// How many.
+    #[serde(deserialize_with = "whole")]
     pub quantity: Quantity,
 }
 
@@ -320,12 +324,12 @@ pub struct Cancellation {
 #[serde(deny_unknown_fields)]
 pub struct Fulfilment {
     /// What leaves; everything not yet sent unless said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects_or_null")]
     #[schema(max_items = 1000)]
     pub lines: Option<Vec<SkuUnits>>,
     /// The carrier's number.
     #[serde(default)]
-    #[schema(max_length = 125)]
+    #[schema(min_length = 1, max_length = 125)]
     pub tracking: Option<String>,
 }
 
@@ -334,11 +338,11 @@ pub struct Fulfilment {
 #[serde(deny_unknown_fields)]
 pub struct RefundOrder {
     /// Minor units; the price of `lines` unless said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_u64)]
     pub amount: Option<u64>,
     /// The units it is for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects_or_null")]
     #[schema(max_items = 1000)]
     pub lines: Option<Vec<SkuUnits>>,
     /// Whether those units go back on the shelf; no unless said.

@@ -8,11 +8,13 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::schemas::minor_units;
+use super::numbers::WholeNumber;
+use super::objects::objects;
 use crate::domain::ids::{ProductId, Sku};
 use crate::domain::money::Currency;
-use crate::domain::pricing::{JsonText, Prices};
+use crate::domain::pricing::{JsonText, Prices, UNIT_PRICE_MAX};
 use crate::domain::product::{ProductDocument, ProductStatus, ProductView, Variant};
+use crate::http::describe::whole_number;
 use crate::http::error::Problem;
 use crate::projections::query::{FacetCount, ProductItem, ProductPage, VariantItem};
 
@@ -56,24 +58,28 @@ pub struct ProductInput {
     /// What it is called.
     #[schema(min_length = 1, max_length = 512)]
     pub title: String,
-    /// Plain text.
+    /// Plain text, at most 20,000 bytes.
     #[serde(default)]
+    #[schema(max_length = 20000)]
     pub description: String,
-    /// Paths such as `drinks/tea`.
+    /// Paths such as `drinks/tea`, each 1 to 200 bytes.
     #[serde(default)]
+    #[schema(max_items = 50)]
     pub categories: Vec<String>,
     /// Anything that tells it from others, e.g. `{"origin":"Japan"}`.
     #[serde(default)]
     #[schema(schema_with = attributes)]
     pub attributes: Map<String, Value>,
-    /// URLs of pictures.
+    /// URLs of pictures, each 1 to 2,000 bytes.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub media: Vec<String>,
     /// For sale unless said.
     #[serde(default)]
     pub status: Status,
     /// What is counted and sold.
-    #[schema(min_items = 1)]
+    #[serde(deserialize_with = "objects")]
+    #[schema(min_items = 1, max_items = 100)]
     pub variants: Vec<VariantInput>,
 }
 
@@ -85,6 +91,7 @@ pub struct VariantInput {
     pub sku: Sku,
     /// What tells it from its siblings.
     #[serde(default)]
+    #[schema(max_length = 512)]
     pub title: String,
     /// Anything that tells it from its siblings.
     #[serde(default)]
@@ -92,7 +99,7 @@ pub struct VariantInput {
     pub attributes: Map<String, Value>,
     /// Minor units per currency.
     #[schema(schema_with = prices)]
-    pub prices: BTreeMap<Currency, u64>,
+    pub prices: BTreeMap<Currency, WholeNumber<u64>>,
 }
 
 /// A free object.
@@ -104,7 +111,11 @@ fn attributes() -> RefOr<Schema> {
 /// Currency to minor units.
 fn prices() -> RefOr<Schema> {
     let object = ObjectBuilder::new().schema_type(Type::Object).property_names(Some(Currency::schema_plain()));
-    object.additional_properties(Some(minor_units())).examples([serde_json::json!({ "USD": 1999 })]).into()
+    object
+        .max_properties(Some(Prices::ENTRIES_MAX))
+        .additional_properties(Some(whole_number(0, UNIT_PRICE_MAX)))
+        .examples([serde_json::json!({ "USD": 1999 })])
+        .into()
 }
 
 impl Currency {
@@ -136,7 +147,7 @@ impl ProductInput {
 impl VariantInput {
     fn checked(self, index: usize) -> Result<Variant, Problem> {
         let attributes = attributes_text(&format!("variants[{index}].attributes"), self.attributes)?;
-        let prices = Prices(self.prices);
+        let prices = Prices(self.prices.into_iter().map(|(currency, amount)| (currency, amount.0)).collect());
         if !prices.is_valid() {
             return Err(Problem::invalid(format!("variants[{index}].prices"), "too many, or too high"));
         }

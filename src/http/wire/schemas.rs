@@ -11,6 +11,9 @@ use crate::domain::quantity::Quantity;
 use crate::http::describe::{pattern, whole_number};
 use crate::projections::query::PageLimit;
 
+/// An `If-Match` for a cart: its version in double quotes, or `*`.
+pub struct CartTag;
+
 macro_rules! schema {
     ($($name:ident => $schema:expr;)*) => {
         $(
@@ -37,6 +40,7 @@ schema! {
     Sku => pattern(WORD, "TEA-100");
     ProductId => pattern(WORD, "green-tea");
     Currency => pattern("^[A-Z]{3}$", "USD");
+    CartTag => pattern("^(\"[0-9]{1,18}\"|[*])$", "\"7\"");
     Quantity => whole_number(1, u64::from(Quantity::MAX));
     PageSize => whole_number(1, u64::from(PageLimit::MAX));
     Time => ObjectBuilder::new()

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use super::Time;
+use super::numbers::{whole, whole_or_null};
 use crate::domain::ids::{HoldId, OrderId, Sku};
 use crate::domain::quantity::Quantity;
 use crate::domain::stock::{HoldView, Holder, StockNumbers, StockView};
@@ -34,9 +37,10 @@ pub struct Stock<'a> {
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
     /// How many units.
+    #[serde(deserialize_with = "whole")]
     pub quantity: Quantity,
     /// How long; 900 seconds unless said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1, maximum = 86400)]
     pub ttl_seconds: Option<u64>,
 }
@@ -59,6 +63,7 @@ pub struct Hold<'a> {
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
     /// How many.
+    #[serde(deserialize_with = "whole")]
     pub quantity: Quantity,
     /// Delivery note or the like.
     #[schema(min_length = 1, max_length = 125)]
@@ -70,11 +75,21 @@ pub struct Receipt {
 #[serde(deny_unknown_fields)]
 pub struct Adjustment {
     /// Units to add, or to take when negative; not zero.
-    #[schema(minimum = -1_000_000, maximum = 1_000_000)]
+    #[serde(deserialize_with = "whole")]
+    #[schema(schema_with = units_but_not_zero)]
     pub delta: i64,
     /// Why.
     #[schema(min_length = 1, max_length = 125)]
     pub reason: String,
+}
+
+/// Units to add, or to take; zero would say nothing.
+fn units_but_not_zero() -> RefOr<Schema> {
+    let most = i64::from(Quantity::MAX);
+    let between = |least: i64, most: i64| {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least)).maximum(Some(most))
+    };
+    OneOfBuilder::new().item(between(1, most)).item(between(-most, -1)).into()
 }
 
 /// A SKU as merchants see it: received + adjusted + returned = available + held + sold.

@@ -144,7 +144,7 @@ impl<F: FileSystem + 'static> Owner<F> {
             add_to_batch(&mut batch, group, &mut contents[position].1, operation);
             fresh.push(on_flushed);
         }
-        let outcome = self.write_when_there_is_room(&engine, &mut batch);
+        let outcome = self.flush(&engine, &mut batch, fresh.len());
         {
             let mut groups = lock(&self.groups);
             for (group, content) in contents {
@@ -160,6 +160,16 @@ impl<F: FileSystem + 'static> Owner<F> {
         }
         stale.into_iter().for_each(|on_flushed| on_flushed(Err(LogError::Full)));
         fresh.into_iter().for_each(|on_flushed| on_flushed(outcome.clone()));
+    }
+
+    /// The write and fsync of one batch, measured.
+    fn flush(&self, engine: &Engine<F>, batch: &mut LogBatch, changes: usize) -> Result<(), LogError> {
+        let _span = tracing::debug_span!("flush", changes).entered();
+        let started = tokio::time::Instant::now();
+        let outcome = self.write_when_there_is_room(engine, batch);
+        metrics::histogram!("stockroom_flush_seconds").record(started.elapsed().as_secs_f64());
+        metrics::histogram!("stockroom_flush_changes").record(changes as f64);
+        outcome
     }
 
     fn reclaim(&self) -> Result<Vec<GroupId>, LogError> {

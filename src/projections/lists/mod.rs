@@ -16,7 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use rows::StockRow;
+use rows::{OrderCounts, StockRow};
 
 use super::query::{LOW_STOCK_MAX, OrderItem};
 use super::search::FeedCursors;
@@ -61,6 +61,8 @@ pub struct ListWriter {
     /// SKU → the row in the store, and the row to be.
     stock: BTreeMap<Sku, (Option<StockRow>, StockRow)>,
     orders: BTreeMap<OrderId, OrderItem>,
+    /// Orders in each state, as of the last flush.
+    counts: OrderCounts,
     cursors: FeedCursors,
     /// Cursors moved since the last flush.
     moved: FeedCursors,
@@ -73,6 +75,7 @@ impl ListWriter {
             recent: RecentStock::default(),
             stock: BTreeMap::new(),
             orders: BTreeMap::new(),
+            counts: OrderCounts::default(),
             cursors: FeedCursors::new(),
             moved: FeedCursors::new(),
             store,
@@ -86,13 +89,17 @@ impl ListWriter {
             }
             Err(error) => return Err(error),
         }
+        writer.tell_counts();
         Ok(writer)
     }
 
-    async fn read_cursors(&self) -> Result<Option<FeedCursors>, ListError> {
+    async fn read_cursors(&mut self) -> Result<Option<FeedCursors>, ListError> {
         match self.store.get(rows::layout()).await? {
             Some(bytes) if rows::open::<u16>(&bytes)? == rows::VERSION => {}
             _ => return Ok(None),
+        }
+        if let Some(bytes) = self.store.get(rows::order_counts()).await? {
+            self.counts = rows::open(&bytes)?;
         }
         let mut cursors = FeedCursors::new();
         for (key, value) in self.store.scan(scan_of(rows::cursors(), usize::MAX)).await? {
@@ -107,6 +114,7 @@ impl ListWriter {
     pub async fn drop_everything(&mut self) -> Result<(), ListError> {
         self.stock.clear();
         self.orders.clear();
+        self.counts = OrderCounts::default();
         self.cursors.clear();
         self.moved.clear();
         self.recent.clear();
@@ -198,9 +206,7 @@ impl ListWriter {
         for (sku, (stored, row)) in &self.stock {
             put_stock(&mut batch, sku, stored.as_ref(), row);
         }
-        for order in self.orders.values() {
-            put_order(&mut batch, order);
-        }
+        let counts = self.put_orders(&mut batch).await?;
         for (group, log_index) in &self.moved {
             batch.put(rows::cursor(*group), rows::seal(log_index));
         }
@@ -208,7 +214,43 @@ impl ListWriter {
         self.stock.clear();
         self.orders.clear();
         self.moved.clear();
+        self.counts = counts;
+        self.tell_counts();
         Ok(())
+    }
+
+    /// Puts every gathered order into the list of its state and takes it out of the one it was in. Answers how many
+    /// orders each state has then.
+    async fn put_orders(&self, batch: &mut WriteBatch) -> Result<OrderCounts, ListError> {
+        let mut counts = self.counts;
+        for order in self.orders.values() {
+            let place = rows::order_place(order.id);
+            let before: Option<OrderState> = match self.store.get(place.clone()).await? {
+                Some(bytes) => Some(rows::open(&bytes)?),
+                None => None,
+            };
+            batch.put(rows::order(order.state, order.created_at, order.id), rows::seal(order));
+            if before == Some(order.state) {
+                continue;
+            }
+            if let Some(before) = before {
+                batch.delete(rows::order(before, order.created_at, order.id));
+                let count = &mut counts[before as usize];
+                *count = count.saturating_sub(1);
+            }
+            counts[order.state as usize] += 1;
+            batch.put(place, rows::seal(&order.state));
+        }
+        if counts != self.counts {
+            batch.put(rows::order_counts(), rows::seal(&counts));
+        }
+        Ok(counts)
+    }
+
+    fn tell_counts(&self) {
+        for state in OrderState::ALL {
+            metrics::gauge!("stockroom_orders", "state" => state.name()).set(self.counts[state as usize] as f64);
+        }
     }
 }
 
@@ -221,14 +263,6 @@ fn put_stock(batch: &mut WriteBatch, sku: &Sku, stored: Option<&StockRow>, row: 
         batch.put(rows::low(row.available, sku.as_str()), value.clone());
     }
     batch.put(rows::stock(sku), value);
-}
-
-/// When and as what an order was placed never changes, so its places under all other states are known and cleared.
-fn put_order(batch: &mut WriteBatch, order: &OrderItem) {
-    for state in OrderState::ALL.into_iter().filter(|state| *state != order.state) {
-        batch.delete(rows::order(state, order.created_at, order.id));
-    }
-    batch.put(rows::order(order.state, order.created_at, order.id), rows::seal(order));
 }
 
 /// What the store knows of a SKU.

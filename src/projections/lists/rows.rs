@@ -7,6 +7,8 @@
 //!   area 3  availability  sku                                            → StockRow
 //!   area 4  low stock     available u64 BE ‖ sku                         → StockRow
 //!   area 5  orders        state u8 ‖ u64::MAX − placed at, BE ‖ order id → OrderItem
+//!   area 6  order places  order id                                       → the state whose list the order is in
+//!   area 7  order counts  –                                              → orders in each state
 //! ```
 //!
 //! Raising [`VERSION`] makes every node drop all of them at the next start and build them anew.
@@ -26,7 +28,7 @@ use crate::persistence::envelope::{self, ValueKind};
 use crate::persistence::log::GroupId;
 
 /// Layout number of keys and values.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const PREFIX: [u8; 4] = [0xff; 4];
 const AREA_LAYOUT: u8 = 1;
@@ -34,6 +36,8 @@ const AREA_CURSOR: u8 = 2;
 const AREA_STOCK: u8 = 3;
 const AREA_LOW: u8 = 4;
 const AREA_ORDERS: u8 = 5;
+const AREA_PLACES: u8 = 6;
+const AREA_COUNTS: u8 = 7;
 
 /// What is known of a SKU's units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,9 @@ pub struct StockRow {
     /// Who lists it and under which title.
     pub listing: Option<(ProductId, String)>,
 }
+
+/// Orders in each state, in the order of [`OrderState::ALL`].
+pub type OrderCounts = [u64; OrderState::ALL.len()];
 
 /// Bounds of a scan: inclusive, exclusive.
 pub type Bounds = (Bytes, Bytes);
@@ -110,6 +117,18 @@ pub fn order(state: OrderState, placed_at: Timestamp, id: OrderId) -> Bytes {
     let mut key = orders_since(state, placed_at);
     key.put_slice(&id.0);
     key.freeze()
+}
+
+/// In which state's list an order is.
+pub fn order_place(id: OrderId) -> Bytes {
+    let mut key = key(AREA_PLACES, id.0.len());
+    key.put_slice(&id.0);
+    key.freeze()
+}
+
+/// Orders in each state.
+pub fn order_counts() -> Bytes {
+    key(AREA_COUNTS, 0).freeze()
 }
 
 fn orders_since(state: OrderState, placed_at: Timestamp) -> BytesMut {
@@ -201,6 +220,8 @@ mod tests {
                 order(OrderState::Confirmed, Timestamp(1), OrderId([9; 16])),
                 "ffffffff 05 04 fffffffffffffffe 09090909090909090909090909090909",
             ),
+            (order_place(OrderId([9; 16])), "ffffffff 06 09090909090909090909090909090909"),
+            (order_counts(), "ffffffff 07"),
         ];
         for (key, expected) in golden {
             assert_eq!(hex::encode(&key), expected.replace(' ', ""));

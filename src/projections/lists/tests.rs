@@ -129,6 +129,30 @@ async fn an_order_is_only_in_the_state_it_is_in_now() {
 }
 
 #[tokio::test]
+async fn orders_are_counted_by_state_once_each_also_after_reopening() {
+    let mut rig = Rig::new().await;
+    let states = [OrderState::Placed, OrderState::Confirmed, OrderState::Confirmed, OrderState::Failed];
+    for (number, state) in (1..).zip(states) {
+        rig.writer.note_order(order(number, 10, OrderState::Placed));
+        rig.writer.flush().await.unwrap();
+        for _twice in 0..2 {
+            rig.writer.note_order(order(number, 10, state));
+            rig.writer.flush().await.unwrap();
+        }
+    }
+    let counted = |writer: &ListWriter| {
+        let counts = OrderState::ALL.map(|state| (state, writer.counts[state as usize]));
+        counts.into_iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>()
+    };
+    let expected = [(OrderState::Placed, 1), (OrderState::Confirmed, 2), (OrderState::Failed, 1)];
+    assert_eq!(counted(&rig.writer), expected);
+    let mut reopened = ListWriter::open(rig.store.clone()).await.unwrap();
+    assert_eq!(counted(&reopened), expected);
+    reopened.drop_everything().await.unwrap();
+    assert_eq!(counted(&reopened), []);
+}
+
+#[tokio::test]
 async fn pages_of_orders_placed_in_the_same_moment_lose_none() {
     let mut rig = Rig::new().await;
     for number in 1..=7 {
