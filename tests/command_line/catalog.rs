@@ -1,12 +1,13 @@
 //! Catalogue files through the command line: imported twice, refused by line, exported and imported again, found.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Api, Node, run, stdout};
+use crate::kit::{Api, Node, run, stdout, stockroom};
 
 fn key(data: &Path) -> String {
     let created = stdout(&run(data, &["key", "create", "--role", "merchant"]));
@@ -56,6 +57,34 @@ fn rows_are_taken_once_and_refused_by_line() {
     let wrong = catalog(data.path(), "nobody", &["import", path]);
     assert_eq!(wrong.status.code(), Some(1), "{}", String::from_utf8_lossy(&wrong.stderr));
     assert_eq!(run(data.path(), &["catalog", "import", path]).status.code(), Some(2), "a key is needed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_goes_on_by_itself_when_the_node_was_killed_and_came_back() {
+    const ROWS: u64 = 2_000;
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path(), &[]);
+    let api = Api::to(&node, data.path());
+    let address = node.ready["http"].as_str().unwrap().to_owned();
+    let key = key(data.path());
+    let path = file(data.path(), "shop.ndjson", (1..=ROWS).map(line));
+    let mut command = stockroom(data.path());
+    command.args(["catalog", "import", path.to_str().unwrap(), "--json", "--key", &key]);
+    command.args(["--url", &format!("http://{address}")]);
+    let import = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while api.call(Method::GET, "/v1/products/p50", None).await.0 != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "the import does not begin");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(node);
+    let _node = Node::start(data.path(), &["--listen", &address]);
+    let ended = tokio::task::block_in_place(|| import.wait_with_output().unwrap());
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let report: Value = serde_json::from_str(&stdout(&ended)).unwrap();
+    assert!(said.contains("broken off"), "the node was killed too late to show anything: {said}");
+    let taken = report["created"].as_u64().unwrap() + report["unchanged"].as_u64().unwrap();
+    assert_eq!((taken, &report["done_through_line"]), (ROWS, &json!(ROWS)), "{report}");
 }
 
 #[test]

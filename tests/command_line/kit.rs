@@ -37,7 +37,8 @@ impl Node {
     /// A node without a catalogue unless `arguments` say otherwise.
     pub fn start(data: &Path, arguments: &[&str]) -> Self {
         let mut process = stockroom(data)
-            .args(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+            .args(["serve", "--ops-listen", "127.0.0.1:0"])
+            .args(if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
