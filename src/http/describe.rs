@@ -65,8 +65,8 @@ pub struct AnswerDescription {
     pub status: StatusCode,
     /// When it comes.
     pub text: &'static str,
-    /// Its media type and what it holds; `None` for no body.
-    pub content: Option<(&'static str, RefOr<Schema>)>,
+    /// Its media types and what they hold; none for no body.
+    pub content: Vec<(&'static str, RefOr<Schema>)>,
     /// Headers beyond those on every answer: name, meaning, whether always there.
     pub headers: Vec<(&'static str, &'static str)>,
 }
@@ -153,7 +153,7 @@ impl Description {
     #[must_use]
     pub fn answers<T: ToSchema>(mut self, status: StatusCode, text: &'static str) -> Self {
         let schema = self.refer::<T>();
-        self.answers.push(AnswerDescription { status, text, content: Some((JSON, schema)), headers: Vec::new() });
+        self.answers.push(AnswerDescription { status, text, content: vec![(JSON, schema)], headers: Vec::new() });
         self
     }
 
@@ -173,15 +173,15 @@ impl Description {
         let name = format!("{}List", T::name());
         let schema = RefOr::Ref(utoipa::openapi::Ref::from_schema_name(&name));
         self.schemas.push((name, page.into()));
-        let content = Some((JSON, schema));
+        let content = vec![(JSON, schema)];
         self.answers.push(AnswerDescription { status: StatusCode::OK, text, content, headers: Vec::new() });
         self
     }
 
-    /// An answer of another type.
+    /// An answer of another type, or of one of several.
     #[must_use]
-    pub fn answers_raw(mut self, status: StatusCode, media_type: &'static str, text: &'static str) -> Self {
-        let content = Some((media_type, text_schema()));
+    pub fn answers_raw(mut self, status: StatusCode, media_types: &[&'static str], text: &'static str) -> Self {
+        let content = media_types.iter().map(|media_type| (*media_type, text_schema())).collect();
         self.answers.push(AnswerDescription { status, text, content, headers: Vec::new() });
         self
     }
@@ -194,7 +194,7 @@ impl Description {
         self.answers.push(AnswerDescription {
             status,
             text,
-            content: Some((JSON, schema.into())),
+            content: vec![(JSON, schema.into())],
             headers: Vec::new(),
         });
         self
@@ -209,7 +209,7 @@ impl Description {
             .property("id", ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]+$")))
             .property("data", data);
         let schema = event.required("event").required("id").required("data").into();
-        let content = Some(("text/event-stream", schema));
+        let content = vec![("text/event-stream", schema)];
         self.answers.push(AnswerDescription { status: StatusCode::OK, text, content, headers: Vec::new() });
         self
     }
@@ -217,7 +217,7 @@ impl Description {
     /// An answer without a body.
     #[must_use]
     pub fn answers_nothing(mut self, status: StatusCode, text: &'static str) -> Self {
-        self.answers.push(AnswerDescription { status, text, content: None, headers: Vec::new() });
+        self.answers.push(AnswerDescription { status, text, content: Vec::new(), headers: Vec::new() });
         self
     }
 

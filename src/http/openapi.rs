@@ -154,7 +154,7 @@ fn good(answer: &AnswerDescription, key: KeyRule) -> Response {
     for (name, text) in &answer.headers {
         builder = builder.header(*name, text_header(text));
     }
-    if let Some((media_type, schema)) = &answer.content {
+    for (media_type, schema) in &answer.content {
         builder = builder.content(*media_type, ContentBuilder::new().schema(Some(schema.clone())).build());
     }
     builder.build()

@@ -52,7 +52,7 @@ fn export_route() -> Route {
                 "Products of every status, each as it was at some moment of the export; imports as the same products.",
             )
             .query::<ExportFormat>("format", "Form of the file; `ndjson` unless said.")
-            .answers_raw(StatusCode::OK, "application/x-ndjson", "The file, `text/csv` when asked for.")
+            .answers_raw(StatusCode::OK, &["application/x-ndjson", "text/csv"], "The file, `text/csv` when asked for.")
     })
 }
 

@@ -42,7 +42,7 @@ fn node_routes() -> Vec<Route> {
         Route::new(Method::GET, "/metrics", Access::Ops, metrics).describe(|route| {
             route.called(TAG, "metrics", "Metrics in Prometheus' text format").answers_raw(
                 StatusCode::OK,
-                "text/plain",
+                &["text/plain"],
                 "The metrics.",
             )
         }),

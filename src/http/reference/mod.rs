@@ -29,7 +29,7 @@ pub fn routes() -> Vec<Route> {
                 .answers_nothing(StatusCode::NOT_MODIFIED, "The document already known is still right.")
         }),
         Route::new(Method::GET, "/docs", Access::Probe, reference).describe(|route| {
-            route.called(TAG, "docs", "The reference page").answers_raw(StatusCode::OK, "text/html", "The page.")
+            route.called(TAG, "docs", "The reference page").answers_raw(StatusCode::OK, &["text/html"], "The page.")
         }),
     ]
 }
