@@ -97,7 +97,7 @@ schema::options! {
         /// Log bytes of a shard since its last checkpoint after which it is checkpointed, unless that is larger.
         checkpoint_bytes_min: Bytes = 67_108_864, 1_048_576..=17_179_869_184;
         /// Free disk space below which client writes are refused with 503 `storage_full`.
-        reserve_bytes: Bytes = 268_435_456, 1_048_576..=1_099_511_627_776;
+        reserve_bytes: Bytes = 268_435_456, 16_777_216..=1_099_511_627_776;
     }
     /// What is kept of the past.
     journal: JournalOptions {

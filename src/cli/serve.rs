@@ -1,7 +1,8 @@
 //! `stockroom serve`: runs a node until it is told to stop.
 //!
 //! Starts telemetry, then the node, then the listeners, and prints one line of JSON on stdout once requests are
-//! answered. SIGTERM and SIGINT stop it in the reverse order; a second signal stops it at once.
+//! answered. SIGTERM and SIGINT stop it in the reverse order; a second signal stops it at once. A store that
+//! fails ends it too: whoever supervises it starts it again, and the store is rebuilt.
 
 use clap::Args;
 
@@ -47,7 +48,12 @@ async fn serve(arguments: &ServeArguments, config: &Config) -> Result<(), Failur
     endpoints.write(&config.node.data_dir)?;
     output::talk(format_args!("shop window {}/  ·  operators {}/ops/v1/status", endpoints.url(), endpoints.ops_url()));
     output::json(&endpoints)?;
-    wait_for_signal().await?;
+    tokio::select! {
+        biased;
+        signal = wait_for_signal() => signal?,
+        // An end like a crash: nothing in order can be done without a store, and nothing acknowledged needs it.
+        failure = shop.failed() => return Err(failure),
+    }
     tracing::info!("stopping");
     Endpoints::remove(&config.node.data_dir);
     shop.close(config.http.shutdown_grace_ms.duration()).await;

@@ -21,9 +21,9 @@ use crate::persistence::store::Store;
 use crate::persistence::trim::{Trimmed, Trimmer};
 
 /// Between two looks at the disk's free space.
-const ROUND_INTERVAL: Duration = Duration::from_secs(1);
-/// Rounds between two looks at the groups' logs.
-const ROUNDS_PER_LOOK: u32 = 5;
+const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks at the groups' logs.
+const LOGS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a checkpoint may take before the round goes on without it.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -74,7 +74,7 @@ pub struct Upkeep {
 impl Upkeep {
     /// Goes round for as long as the node runs; every step may be cut off anywhere.
     pub async fn run(self) {
-        tokio::join!(self.look_after_disk(), self.sweep_all());
+        tokio::join!(self.watch_space(), self.look_after_logs(), self.sweep_all());
     }
 
     /// Sweeps every group, then rests. The first sweep waits too: a starting node has better things to do.
@@ -94,19 +94,15 @@ impl Upkeep {
         }
     }
 
-    async fn look_after_disk(&self) {
-        let mut rounds = 0;
+    /// On its own, because nothing else here may keep the gate from closing in time.
+    async fn watch_space(&self) {
         loop {
-            self.watch_space().await;
-            rounds += 1;
-            if rounds % ROUNDS_PER_LOOK == 0 {
-                self.look_after_logs().await;
-            }
-            tokio::time::sleep(ROUND_INTERVAL).await;
+            self.look_at_space().await;
+            tokio::time::sleep(SPACE_INTERVAL).await;
         }
     }
 
-    async fn watch_space(&self) {
+    async fn look_at_space(&self) {
         let Some(free) = self.space.free_bytes() else { return };
         metrics::gauge!("stockroom_disk_free_bytes").set(free as f64);
         let full = free < self.options.reserve_bytes;
@@ -122,6 +118,13 @@ impl Upkeep {
     }
 
     async fn look_after_logs(&self) {
+        loop {
+            tokio::time::sleep(LOGS_INTERVAL).await;
+            self.look_at_logs().await;
+        }
+    }
+
+    async fn look_at_logs(&self) {
         let holding: BTreeSet<GroupId> = match self.log.reclaim().await {
             Ok(groups) => groups.into_iter().collect(),
             Err(error) => {
@@ -148,7 +151,6 @@ impl Upkeep {
         }
         let before = newest.map(|checkpoint| checkpoint.index);
         if !self.checkpoint(group, before).await? {
-            tracing::warn!(group = %group.id(), "a checkpoint takes long");
             return Ok(());
         }
         group.reset_appended_bytes(grown);
@@ -165,8 +167,9 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Makes a checkpoint through Raft, which then knows what it may purge. False when it takes too long.
+    /// Makes a checkpoint through Raft, which then knows what it may purge. False when it fails or takes too long.
     async fn checkpoint(&self, group: &Group, before: Option<u64>) -> Result<bool, CheckpointError> {
+        let failed = group.checkpoints_failed();
         group.checkpoint().await;
         let deadline = tokio::time::Instant::now() + CHECKPOINT_TIMEOUT;
         while tokio::time::Instant::now() < deadline {
@@ -174,8 +177,12 @@ impl Upkeep {
             if newest > before && group.snapshot_index() >= newest {
                 return Ok(true);
             }
+            if group.checkpoints_failed() > failed {
+                return Ok(false);
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        tracing::warn!(group = %group.id(), "a checkpoint takes long");
         Ok(false)
     }
 }

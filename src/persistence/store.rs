@@ -43,6 +43,15 @@ impl WriteBatch {
     pub fn delete(&mut self, key: impl Into<Bytes>) {
         self.changes.push(Change::Delete { key: key.into() });
     }
+
+    /// Bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        let bytes = self.changes.iter().map(|change| match change {
+            Change::Put { key, value } => key.len() + value.len(),
+            Change::Delete { key } => key.len(),
+        });
+        bytes.sum()
+    }
 }
 
 /// Which way a scan walks.
@@ -101,7 +110,7 @@ pub enum StoreError {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Queues an atomic batch behind everything queued before; returns once it has a place in the bounded queue.
-    /// A write that fails later makes every further call fail with the same error.
+    /// A full disk is waited out behind it; a write that fails otherwise makes every further call fail the same way.
     async fn write(&self, batch: WriteBatch) -> Result<(), StoreError>;
 
     /// The value of a key as of every write queued before.

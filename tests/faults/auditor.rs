@@ -67,6 +67,20 @@ impl Book {
         enter(&mut facts);
     }
 
+    /// Something was acknowledged that the audit needs to know nothing of.
+    pub fn counted(&self) {
+        self.note(|_| ());
+    }
+
+    /// Waits until this many outcomes were acknowledged.
+    pub async fn grown_to(&self, enough: u64, home: &Home) {
+        let deadline = Instant::now() + REST;
+        while self.acknowledged() < enough {
+            assert!(Instant::now() < deadline, "the shop acknowledges nothing any more:\n{}", home.tail());
+            tokio::time::sleep(PAUSE / 10).await;
+        }
+    }
+
     /// Units were received.
     pub fn received(&self, sku: &str, quantity: u64) {
         self.note(|facts| *facts.received.entry(sku.to_owned()).or_default() += quantity);
@@ -106,6 +120,15 @@ impl Book {
     pub async fn stock(&self, client: &Client, sku: &str, quantity: u64) {
         client.send(&Client::receipt(sku, quantity)).await.expect(200);
         self.received(sku, quantity);
+    }
+
+    /// Holds of a SKU that nobody was told of and no order has.
+    pub async fn strangers(&self, client: &Client, sku: &str) -> Vec<String> {
+        let listed = listed_holds(client, sku).await;
+        let facts = self.0.lock().unwrap();
+        let known = |id: &String| facts.holds.contains_key(&(sku.to_owned(), id.clone()));
+        let strange = listed.into_iter().filter(|(id, hold)| hold["order_id"].is_null() && !known(id));
+        strange.map(|(id, _)| id).collect()
     }
 
     /// Waits for the shop to come to rest and compares.

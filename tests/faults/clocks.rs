@@ -1,42 +1,29 @@
 //! A wall clock that is far off or steps back: the shop's time never goes back, and what waits for time still happens.
 //!
-//! The shop runs with a small library preloaded that falsifies its wall clock (`clock_shift.c`, compiled here with the
-//! C compiler the build needs anyway).
+//! The shop runs with a small library preloaded that falsifies its wall clock (`clock_shift.c`).
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::auditor::Book;
 use crate::client::{Call, Client, PATIENCE, PAUSE};
+use crate::preload::Orders;
 use crate::shop::Home;
 
 const HOUR_SECONDS: i64 = 3_600;
 const YEAR_SECONDS: i64 = 365 * 24 * HOUR_SECONDS;
 
-/// The file that says how wrong the clock is.
-struct Shift(PathBuf);
+/// Says how wrong the wall clock of a home's processes is.
+struct Shift(Orders);
 
 impl Shift {
-    /// Makes processes of this home believe in it.
     fn of(home: &Home) -> Self {
-        let (library, file) = (home.root().join("clock_shift.so"), home.root().join("shift"));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/clock_shift.c");
-        let mut compiler = Command::new("cc");
-        let built = compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status().unwrap();
-        assert!(built.success());
-        home.set("LD_PRELOAD", library.to_str().unwrap());
-        home.set("CLOCK_SHIFT_FILE", file.to_str().unwrap());
-        Self(file)
+        Self(Orders::of(home, "clock_shift.c", "CLOCK_SHIFT_FILE"))
     }
 
     fn set(&self, seconds: i64) {
-        // Renamed into place: a look at the clock sees the old shift or the new one.
-        let new = self.0.with_extension("new");
-        std::fs::write(&new, seconds.to_string()).unwrap();
-        std::fs::rename(new, &self.0).unwrap();
+        self.0.give(&seconds.to_string());
     }
 }
 

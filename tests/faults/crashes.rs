@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -75,17 +74,6 @@ async fn thirty_kills_under_load_lose_nothing_that_was_acknowledged() {
     eprintln!("{CYCLES} kills, {} acknowledged, {summary:?}", book.acknowledged());
     assert!(summary.sold > 0, "the load sold nothing: {summary:?}");
     shop.stop().await;
-}
-
-impl Book {
-    /// Waits until this many outcomes were acknowledged.
-    async fn grown_to(&self, enough: u64, home: &Home) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.acknowledged() < enough {
-            assert!(Instant::now() < deadline, "the shop acknowledges nothing any more:\n{}", home.tail());
-            tokio::time::sleep(PAUSE / 10).await;
-        }
-    }
 }
 
 /// One client that goes on until told to stop; every call is retried until its outcome is definite.

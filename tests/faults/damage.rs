@@ -10,7 +10,7 @@ use crate::client::{Call, Client};
 use crate::shop::{Home, Refused};
 
 /// Exit code of a refusal because of damage, as `--help` documents it.
-const FINDINGS: i32 = 4;
+pub const FINDINGS: i32 = 4;
 /// Exit code of a directory in use or of a newer format.
 const DATA_DIRECTORY: i32 = 6;
 /// What a disk writes whole or not at all.
@@ -48,7 +48,7 @@ async fn furnished(kill: bool) -> (Home, Book) {
 }
 
 /// Starts on what is left; everything must be there, and the shop must sell.
-async fn whole(home: &Home, book: &Book) {
+pub async fn whole(home: &Home, book: &Book) {
     let shop = home.start().await;
     let client = Client::new(home);
     book.audit(home, &client).await;
@@ -57,7 +57,7 @@ async fn whole(home: &Home, book: &Book) {
     shop.stop().await;
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -71,7 +71,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn length(path: &Path) -> u64 {
+pub fn length(path: &Path) -> u64 {
     path.metadata().unwrap().len()
 }
 
@@ -81,20 +81,20 @@ fn used(path: &Path) -> u64 {
     bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1
 }
 
-fn flip(path: &Path, offset: u64) {
+pub fn flip(path: &Path, offset: u64) {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).unwrap();
     file.write_all_at(&[byte[0] ^ 0x20], offset).unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success());
 }
 
 /// Makes a directory what its copy is; the copy stays.
-fn put_back(directory: &Path, good: &Path) {
+pub fn put_back(directory: &Path, good: &Path) {
     std::fs::remove_dir_all(directory).unwrap();
     copy(good, directory);
 }
@@ -105,7 +105,7 @@ fn log_file(home: &Home) -> PathBuf {
 }
 
 #[track_caller]
-fn refused(started: Result<crate::shop::Shop, Refused>, code: i32, words: &[&str]) {
+pub fn refused(started: Result<crate::shop::Shop, Refused>, code: i32, words: &[&str]) {
     let Err(refused) = started else { panic!("the shop started") };
     assert_eq!(refused.code, Some(code), "{}", refused.said);
     for word in words {

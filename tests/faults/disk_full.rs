@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::json;
@@ -14,12 +16,16 @@ use tempfile::TempDir;
 
 use crate::auditor::Book;
 use crate::client::{Call, Client, PATIENCE, PAUSE};
-use crate::shop::Home;
+use crate::shop::{Home, Shop};
 
 /// Room on the file system, bytes.
 const ROOM: u64 = 160 << 20;
 /// Free space below which the shop refuses writes, bytes.
 const RESERVE: u64 = 16 << 20;
+/// Clients that go on while it fills up.
+const BUYERS: usize = 24;
+/// How often it does.
+const FILLS: usize = 4;
 
 /// A small file system, there as long as this is.
 struct SmallDisk {
@@ -50,7 +56,13 @@ impl SmallDisk {
     fn fill(&self, leave: u64) {
         let mut filler = File::options().create(true).append(true).open(self.filler()).unwrap();
         let chunk = vec![1_u8; 64 << 10];
-        while free_bytes(&self.path()) > leave && filler.write_all(&chunk).is_ok() {}
+        loop {
+            let room = free_bytes(&self.path());
+            let take = room.saturating_sub(leave).div_ceil(chunk.len() as u64);
+            if take == 0 || (0..take).any(|_| filler.write_all(&chunk).is_err()) {
+                return;
+            }
+        }
     }
 
     fn make_room(&self) {
@@ -106,35 +118,109 @@ async fn sells_again(client: &Client, book: &Book) {
     book.order(placed["id"].as_str().unwrap());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_writes_answers_reads_and_recovers_with_nothing_lost() {
-    let disk = SmallDisk::mount();
-    let book = Book::default();
+/// A shop on a small disk.
+async fn small(disk: &SmallDisk) -> (Home, Book, Client, Shop) {
     let home = Home::with_data(disk.root.path(), disk.path().join("data"));
     home.set("STOCKROOM_STORAGE__RESERVE_BYTES", &RESERVE.to_string());
-    let client = Client::new(&home);
-    let shop = home.start().await;
+    home.set("STOCKROOM_STORAGE__CHECKPOINT_BYTES_MIN", "1048576");
+    let (book, client, shop) = (Book::default(), Client::new(&home), home.start().await);
     client.list(&["CUP-1"], 1999).await;
     book.stock(&client, "CUP-1", 1_000_000).await;
     sells_again(&client, &book).await;
-    let available = client.send(&Call::get("/v1/stock/CUP-1")).await.expect(200)["available"].clone();
+    (home, book, client, shop)
+}
 
-    disk.fill(RESERVE / 2);
-    refused_for_want_of_room(&client, &book).await;
-    let shown = client.once(&Call::get("/v1/stock/CUP-1")).await.unwrap().expect(200);
-    assert!(shown["available"].as_u64() <= available.as_u64(), "{shown}");
+/// Stock, an order nobody looked at for a while, the list of orders: all answered although nothing can be written.
+async fn reads_go_on(client: &Client, order: &str) {
+    client.once(&Call::get("/v1/stock/CUP-1")).await.unwrap().expect(200);
+    client.once(&Call::get(format!("/v1/orders/{order}"))).await.unwrap().expect(200);
+    client.once(&Call::get("/v1/admin/orders?limit=5").merchant()).await.unwrap().expect(200);
+    client.once(&Call::get("/v1/products")).await.unwrap().expect(200);
     assert_eq!(client.once(&Call::get("/healthz").ops()).await.unwrap().status, 200);
-    disk.make_room();
-    sells_again(&client, &book).await;
-    book.audit(&home, &client).await;
+}
 
-    // Killed with the last byte taken, it starts once there is room and has everything.
+/// Search follows products again; it cannot be written to a full disk either.
+async fn search_follows(client: &Client, sku: &str, total: u64) {
+    client.list(&[sku], 450).await;
+    let deadline = Instant::now() + PATIENCE;
+    while client.send(&Call::get("/v1/products?q=product")).await.expect(200)["total"] != total {
+        assert!(Instant::now() < deadline, "{sku} is never found");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_answers_reads_and_recovers_with_nothing_lost() {
+    let disk = SmallDisk::mount();
+    let (home, book, client, shop) = small(&disk).await;
+    let cart = client.cart(&[("CUP-1", 2)]).await;
+    let placed = client.send(&Client::order(&cart, "tok_ok").wait(20)).await.expect(201);
+    let order = placed["id"].as_str().unwrap();
+    book.order(order);
+    for (leave, sku, total) in [(RESERVE / 2, "POT-1", 2), (0, "TEA-1", 3)] {
+        disk.fill(leave);
+        refused_for_want_of_room(&client, &book).await;
+        reads_go_on(&client, order).await;
+        disk.make_room();
+        sells_again(&client, &book).await;
+        search_follows(&client, sku, total).await;
+        book.audit(&home, &client).await;
+    }
+
+    // Killed with the last byte taken, it says why it cannot start, or starts; with room again it has everything.
     disk.fill(0);
     refused_for_want_of_room(&client, &book).await;
     shop.kill().await;
+    disk.fill(0);
+    match home.try_start().await {
+        Ok(shop) => shop.kill().await,
+        Err(refused) => assert!(refused.said.contains("free space"), "{refused:#?}"),
+    }
     disk.make_room();
     let shop = home.start().await;
     sells_again(&client, &book).await;
     book.audit(&home, &client).await;
     shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_disk_that_fills_up_under_load_again_and_again_stops_nothing_for_good() {
+    let disk = SmallDisk::mount();
+    let (home, book, client, shop) = small(&disk).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let buyers = (0..BUYERS).map(|_| tokio::spawn(hold_until(stop.clone(), client.clone(), book.clone())));
+    let buyers: Vec<_> = buyers.collect();
+    for _ in 0..FILLS {
+        book.grown_to(book.acknowledged() + 500, &home).await;
+        disk.fill(0);
+        refused_for_want_of_room(&client, &book).await;
+        disk.fill(0);
+        client.once(&Call::get("/v1/stock/CUP-1")).await.unwrap().expect(200);
+        disk.make_room();
+        sells_again(&client, &book).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for buyer in buyers {
+        buyer.await.unwrap();
+    }
+    let summary = book.audit(&home, &client).await;
+    eprintln!("{FILLS} times full, {} acknowledged, {summary:?}", book.acknowledged());
+    shop.kill().await;
+    let shop = home.start().await;
+    book.audit(&home, &client).await;
+    shop.stop().await;
+}
+
+/// Takes holds as fast as they are given, until told to stop. Some are given back, so that the rest stays countable.
+async fn hold_until(stop: Arc<AtomicBool>, client: Client, book: Book) {
+    while !stop.load(Ordering::Relaxed) {
+        let held = client.send(&hold()).await.expect(201);
+        let id = held["id"].as_str().unwrap();
+        if book.acknowledged().is_multiple_of(8) {
+            book.hold("CUP-1", id, 1);
+        } else {
+            client.send(&Call::delete(format!("/v1/stock/CUP-1/holds/{id}"))).await.expect(204);
+            book.counted();
+        }
+    }
 }

@@ -12,8 +12,10 @@
 mod auditor;
 mod client;
 mod ledger;
+mod preload;
 mod shop;
 
+mod bad_disk;
 mod clocks;
 mod crashes;
 mod damage;

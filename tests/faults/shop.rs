@@ -67,7 +67,7 @@ impl Home {
         let environment = vec![
             ("STOCKROOM_PAYMENTS__TIMEOUT_MS".to_owned(), "400".to_owned()),
             ("STOCKROOM_NODE__SHARDS".to_owned(), "4".to_owned()),
-            ("STOCKROOM_STORAGE__RESERVE_BYTES".to_owned(), "1048576".to_owned()),
+            ("STOCKROOM_STORAGE__RESERVE_BYTES".to_owned(), "16777216".to_owned()),
         ];
         Self {
             _root: None,
@@ -178,6 +178,11 @@ impl Shop {
         let process = i32::try_from(self.child.id()).unwrap();
         // SAFETY: sends a signal to a child that was not waited for yet, so the number is still its own.
         assert_eq!(unsafe { libc::kill(process, libc::SIGTERM) }, 0);
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits until it has ended.

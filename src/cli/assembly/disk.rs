@@ -9,8 +9,9 @@ use crate::config::Config;
 use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::datadir::{DataDir, DataDirError};
 use crate::persistence::log::{Log, LogError};
+use crate::persistence::sled_store::SledStore;
 use crate::persistence::storage::{Storage, StorageError};
-use crate::persistence::store::Store;
+use crate::persistence::store::{Store, StoreError};
 use crate::persistence::turns::Turns;
 use crate::rng::Rng;
 
@@ -22,6 +23,7 @@ pub struct Disk {
     pub log: Arc<dyn Log>,
     /// What actors recover from.
     pub store: Arc<dyn Store>,
+    engine: Arc<SledStore>,
     /// Checkpoints of groups.
     pub checkpoints: CheckpointKeeper,
     /// Turns at a group's rows, shared with the checkpoints.
@@ -34,7 +36,14 @@ impl Disk {
         let directory = Arc::new(DataDir::open(&config.node.data_dir).map_err(refused)?);
         let storage = Storage::open(&directory, config.storage.log_bytes_max.0).await.map_err(unusable)?;
         let Storage { log, store, checkpoints, turns, .. } = storage;
-        Ok(Self { directory, log, store, checkpoints, turns })
+        Ok(Self { directory, log, engine: store.clone(), store, checkpoints, turns })
+    }
+
+    /// Returns once the store has failed for good: only a new start can rebuild it.
+    pub async fn failed(&self) -> Failure {
+        let error = self.engine.failed().await;
+        Failure::new(Exit::Failed, error)
+            .advise("start again: nothing is lost, a damaged store is rebuilt from checkpoints and log")
     }
 
     /// Bytes free on its file system; zero when it cannot be asked.
@@ -95,6 +104,10 @@ fn unusable(error: StorageError) -> Failure {
         StorageError::Directory(error) => refused(error),
         StorageError::Log(LogError::Damaged { .. }) | StorageError::Gap { .. } => Failure::new(Exit::Findings, error)
             .advise("restore a backup, or the damaged file from a copy; what was cut off it is kept in set-aside/"),
+        error @ (StorageError::Store(StoreError::Full) | StorageError::Log(LogError::Full)) => {
+            Failure::new(Exit::Failed, error)
+                .advise("free space on the file system of the data directory and start again")
+        }
         error => Failure::new(Exit::Failed, error),
     }
 }

@@ -108,6 +108,11 @@ impl Shop {
         Ok(Self { node, server, read_side, webhooks, upkeep, disk })
     }
 
+    /// Returns once the node cannot go on with what is on disk.
+    pub(crate) async fn failed(&self) -> Failure {
+        self.disk.failed().await
+    }
+
     /// Answers what is in flight, then stops everything in order.
     pub(crate) async fn close(self, grace: Duration) {
         if !self.server.shutdown(grace).await {

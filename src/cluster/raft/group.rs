@@ -80,6 +80,7 @@ pub struct Group {
     lease: Duration,
     seed: u64,
     appended_bytes: Arc<AtomicU64>,
+    checkpoints_failed: Arc<AtomicU64>,
 }
 
 /// Whether this node may host the group's entities.
@@ -104,11 +105,12 @@ impl Group {
         let adapter = LogAdapter::new(group, log);
         let appended_bytes = adapter.appended_bytes();
         let machine = StateMachine::open(machine).await.map_err(|error| failed(error.to_string()))?;
+        let checkpoints_failed = machine.checkpoints_failed();
         let start = Raft::new(member, Arc::new(config), Network, adapter, machine);
         let raft = with_randomness(seed, start).await.map_err(|error| failed(error.to_string()))?;
         let proposals = proposer::spawn(Handle(raft.clone()));
         let lease = Duration::from_millis(timing.election_min_ms * 3 / 4);
-        let group = Self { id: group, raft, proposals, lease, seed, appended_bytes };
+        let group = Self { id: group, raft, proposals, lease, seed, appended_bytes, checkpoints_failed };
         group.elect_if_alone(member).await.map_err(|message| GroupError::Start { group: group.id, message })?;
         Ok(group)
     }
@@ -169,6 +171,11 @@ impl Group {
         if let Err(error) = self.raft.trigger().snapshot().await {
             tracing::warn!(group = %self.id, %error, "a checkpoint could not be asked for");
         }
+    }
+
+    /// How many checkpoints could not be made.
+    pub fn checkpoints_failed(&self) -> u64 {
+        self.checkpoints_failed.load(Ordering::Relaxed)
     }
 
     /// The last log index Raft knows to be in a checkpoint.

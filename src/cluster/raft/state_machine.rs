@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -58,6 +59,7 @@ pub struct StateMachine {
     applier: Applier,
     last: Option<LogId>,
     membership: StoredMembership,
+    checkpoints_failed: Arc<AtomicU64>,
 }
 
 impl MachineParts {
@@ -73,7 +75,12 @@ impl StateMachine {
     pub async fn open(parts: MachineParts) -> io::Result<Self> {
         let (last, membership) = Self::stored_position(parts.group, &parts.store).await?;
         let applier = parts.applier().await?;
-        Ok(Self { parts, applier, last, membership })
+        Ok(Self { parts, applier, last, membership, checkpoints_failed: Arc::default() })
+    }
+
+    /// Counts checkpoints that could not be made.
+    pub fn checkpoints_failed(&self) -> Arc<AtomicU64> {
+        self.checkpoints_failed.clone()
     }
 
     async fn stored_position(group: GroupId, store: &Arc<dyn Store>) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -132,7 +139,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> CheckpointBuilder {
-        CheckpointBuilder { group: self.parts.group, checkpoints: self.parts.checkpoints.clone() }
+        let (checkpoints, failed) = (self.parts.checkpoints.clone(), self.checkpoints_failed.clone());
+        CheckpointBuilder { group: self.parts.group, checkpoints, failed }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: CheckpointData) -> Result<(), io::Error> {
@@ -162,21 +170,26 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 pub struct CheckpointBuilder {
     group: GroupId,
     checkpoints: CheckpointKeeper,
+    failed: Arc<AtomicU64>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for CheckpointBuilder {
     type SnapshotData = CheckpointData;
 
+    /// Never fails: openraft would stop the group for good, and the next round of upkeep tries again anyway.
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let keeper = self.checkpoints.clone();
         match keeper.make(self.group).await {
-            Ok(checkpoint) => into_snapshot(keeper, checkpoint).await,
-            Err(CheckpointError::Empty { .. }) => {
-                let meta = SnapshotMeta { last_log_id: None, last_membership: StoredMembership::default() };
-                Ok(Snapshot { meta, snapshot: CheckpointData { keeper, checkpoint: None } })
-            }
-            Err(error) => Err(io::Error::other(error)),
+            Ok(checkpoint) => match into_snapshot(keeper.clone(), checkpoint).await {
+                Ok(snapshot) => return Ok(snapshot),
+                Err(error) => tracing::warn!(group = %self.group, %error, "a new checkpoint cannot be read back"),
+            },
+            Err(CheckpointError::Empty { .. }) => {}
+            Err(error) => tracing::warn!(group = %self.group, %error, "no checkpoint now, trying again later"),
         }
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        let meta = SnapshotMeta { last_log_id: None, last_membership: StoredMembership::default() };
+        Ok(Snapshot { meta, snapshot: CheckpointData { keeper, checkpoint: None } })
     }
 }
 

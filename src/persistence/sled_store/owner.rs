@@ -1,0 +1,386 @@
+//! The thread that owns sled: carries out requests in order, and waits when the disk is full.
+//!
+//! A write that finds no room does not fail the store (P28): it joins an [`Overlay`] over what sled has, from which
+//! reads go on, until the queue's bound makes writers wait. Once there is room it is made up for, and nobody has
+//! noticed more than a pause. Room is looked for before every write, because sled gives up for good when it runs into
+//! a full disk. Should that happen nevertheless, the directory is opened again, and all that sled may not have in its
+//! file is done again. Anything else that goes wrong is final: see [`Owner::fail`].
+
+use std::cell::Cell;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use super::unflushed::{Overlay, Unflushed};
+use super::{Request, failure};
+use crate::persistence::memory::take_limited;
+use crate::persistence::store::{Change, Direction, Row, Scan, StoreError, WriteBatch};
+
+/// sled's page cache. More costs memory beyond what it says; the journal is mostly read once.
+const CACHE_BYTES: u64 = 64 << 20;
+/// Most changes given to sled at once: larger batches cost it disproportionate memory.
+const BATCH_CHANGES_MAX: usize = 1000;
+/// Most bytes given to sled at once.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Bytes written between two flushes of sled's buffers, to keep its memory and the replay after a crash bounded.
+const FLUSH_BYTES: usize = 4 << 20;
+/// Its presence says that sled once found damage here.
+const DAMAGE_MARK: &str = "DAMAGED";
+/// Between two looks at a full disk.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+/// Requests answered between two such looks.
+const FULL_REQUESTS: usize = 256;
+/// Room beyond what is to be written: sled's file grows by segments of half a MiB, some of them in the background.
+const ROOM_BYTES: u64 = 4 << 20;
+/// How long sled may take to let go of its files once it has given up.
+const LET_GO_PATIENCE: Duration = Duration::from_secs(10);
+
+/// sled and the file it appends to, for fdatasync.
+struct Engine {
+    database: sled::Db,
+    file: File,
+}
+
+/// What the thread works with.
+pub(super) struct Owner {
+    directory: PathBuf,
+    /// `None` only while a full disk keeps it from being opened again.
+    engine: Option<Engine>,
+    /// sled ran into a full disk: it can be read from, and must be opened again.
+    gave_up: Cell<bool>,
+    /// What sled may not have in its file yet.
+    unflushed: Unflushed,
+    /// Present while the disk is full.
+    overlay: Option<Overlay>,
+    /// Of the writes that joined the overlay.
+    permits: Vec<OwnedSemaphorePermit>,
+    /// Tells of the first failure that waiting does not cure; everything after it fails the same way.
+    failure: watch::Sender<Option<StoreError>>,
+    depth: Arc<AtomicUsize>,
+}
+
+impl Owner {
+    /// Opens or creates the store. Blocks while sled recovers.
+    pub(super) fn open(
+        directory: &Path,
+        failure: watch::Sender<Option<StoreError>>,
+        depth: Arc<AtomicUsize>,
+    ) -> Result<Self, StoreError> {
+        if let Ok(reason) = std::fs::read_to_string(directory.join(DAMAGE_MARK)) {
+            return Err(StoreError::Damaged { reason });
+        }
+        let engine = Some(guarded("open", || open_engine(directory))?);
+        let directory = directory.to_path_buf();
+        let (unflushed, overlay, permits) = (Unflushed::default(), None, Vec::new());
+        Ok(Self { directory, engine, gave_up: Cell::new(false), unflushed, overlay, permits, failure, depth })
+    }
+
+    /// Works until closed or until nobody can ask any more.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        let mut next = None;
+        loop {
+            if self.overlay.is_some() && next.is_none() {
+                match self.work_while_full(&mut queue) {
+                    Some(request) => next = Some(request),
+                    None => continue,
+                }
+            }
+            let Some(request) = next.take().or_else(|| queue.blocking_recv()) else { return };
+            match request {
+                Request::Write(batch, permit) => next = self.write_queued(batch, permit, &mut queue),
+                Request::Get(key, done) => self.answer(done, |owner| owner.get(&key)),
+                Request::Scan(scan, done) => self.answer(done, |owner| owner.scan(&scan)),
+                Request::Sync(done) => self.answer(done, Self::sync),
+                Request::Close(done) => return self.close(queue, done),
+            }
+        }
+    }
+
+    /// One look at the full disk, after at most so many requests. Hands back what it must not answer itself: the
+    /// request that closes the store.
+    #[allow(clippy::disallowed_methods, reason = "this is the store's own thread, which blocks on the disk anyway")]
+    fn work_while_full(&mut self, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        for _ in 0..FULL_REQUESTS {
+            match queue.try_recv() {
+                Ok(Request::Write(batch, permit)) => self.write_later(batch, permit),
+                Ok(Request::Get(key, done)) => self.answer(done, |owner| owner.get(&key)),
+                Ok(Request::Scan(scan, done)) => self.answer(done, |owner| owner.scan(&scan)),
+                Ok(Request::Sync(done)) => self.answer(done, |_| Err(StoreError::Full)),
+                Ok(close) => return Some(close),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return queue.blocking_recv(),
+            }
+        }
+        match guarded("make up", || self.make_up()) {
+            Ok(()) => {
+                tracing::info!("there is room for the store again");
+                self.overlay = None;
+                self.depth.fetch_sub(self.permits.len(), Ordering::Relaxed);
+                self.permits.clear();
+            }
+            Err(StoreError::Full) => thread::sleep(FULL_PAUSE),
+            Err(error) => self.fail(error),
+        }
+        None
+    }
+
+    fn write_later(&mut self, batch: WriteBatch, permit: OwnedSemaphorePermit) {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.add(&batch);
+        }
+        self.unflushed.push(batch);
+        self.permits.push(permit);
+    }
+
+    /// Writes what waited for room, after opening sled again if it gave up.
+    fn make_up(&mut self) -> Result<(), StoreError> {
+        self.look_for_room(self.unflushed.bytes() * 2)?;
+        if self.gave_up.get() {
+            if let Some(engine) = self.engine.take() {
+                let_go(engine)?;
+            }
+            self.engine = Some(open_engine(&self.directory)?);
+            self.gave_up.set(false);
+        }
+        for batch in self.unflushed.batches() {
+            let mut rows = sled::Batch::default();
+            add_to_rows(&mut rows, batch);
+            self.give(rows)?;
+        }
+        self.flush()
+    }
+
+    fn look_for_room(&self, bytes: usize) -> Result<(), StoreError> {
+        let free = fs4::available_space(&self.directory).map_err(|error| failure("read free space", &error))?;
+        if free < bytes as u64 + ROOM_BYTES { Err(StoreError::Full) } else { Ok(()) }
+    }
+
+    /// From now on waits for room: what sled holds in memory may be half of a batch, so the overlay covers all of it.
+    fn wait_for_room(&mut self) {
+        tracing::error!("the disk is full: the store waits for room, reads go on");
+        self.overlay = Some(Overlay::of(&self.unflushed));
+    }
+
+    fn answer<T>(
+        &mut self,
+        done: oneshot::Sender<Result<T, StoreError>>,
+        work: impl Fn(&mut Self) -> Result<T, StoreError>,
+    ) {
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+        let mut outcome = self.carry_out("read", &work);
+        if matches!(outcome, Err(StoreError::Full)) && self.overlay.is_none() {
+            self.wait_for_room();
+            outcome = self.carry_out("read", &work);
+        }
+        if let Err(error) = &outcome
+            && self.overlay.is_none()
+        {
+            self.fail(error.clone());
+        }
+        let _ = done.send(outcome);
+    }
+
+    /// Does something unless the store has failed.
+    fn carry_out<T>(
+        &mut self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let failed = self.failure.borrow().clone();
+        match failed {
+            Some(error) => Err(error),
+            None => guarded(operation, || work(self)),
+        }
+    }
+
+    /// Remembers the first failure, beyond this process if it is damage: then the next start sets the directory aside
+    /// and rebuilds it from checkpoints and log.
+    fn fail(&mut self, error: StoreError) {
+        if self.failure.borrow().is_some() {
+            return;
+        }
+        if let StoreError::Damaged { reason } = &error
+            && let Err(unmarked) = std::fs::write(self.directory.join(DAMAGE_MARK), reason)
+        {
+            tracing::error!(%error, %unmarked, "the store is damaged and could not be marked so; remove it by hand");
+        }
+        self.overlay = None;
+        self.permits.clear();
+        self.failure.send_replace(Some(error));
+    }
+
+    /// Writes this batch and those queued right behind it; returns the first request that is not a write.
+    fn write_queued(
+        &mut self,
+        batch: WriteBatch,
+        permit: OwnedSemaphorePermit,
+        queue: &mut mpsc::Receiver<Request>,
+    ) -> Option<Request> {
+        let mut rows = sled::Batch::default();
+        let (mut changes, mut bytes) = (0, 0);
+        let mut permits = Vec::new();
+        let mut next = Some(Request::Write(batch, permit));
+        while let Some(Request::Write(batch, permit)) = next.take_if(|next| matches!(next, Request::Write(..))) {
+            changes += batch.changes.len();
+            bytes += batch.bytes();
+            permits.push(permit);
+            add_to_rows(&mut rows, &batch);
+            self.unflushed.push(batch);
+            if changes >= BATCH_CHANGES_MAX || bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+            next = queue.try_recv().ok();
+        }
+        match self.carry_out("write", |owner| owner.apply(rows, bytes)) {
+            Ok(()) => {}
+            Err(StoreError::Full) if self.failure.borrow().is_none() => self.wait_for_room(),
+            Err(error) => {
+                self.unflushed.clear();
+                self.fail(error);
+            }
+        }
+        self.depth.fetch_sub(permits.len(), Ordering::Relaxed);
+        next
+    }
+
+    /// What sled said, remembering that it gave up.
+    fn noting<T>(&self, operation: &'static str, said: sled::Result<T>) -> Result<T, StoreError> {
+        said.map_err(|error| {
+            let error = store_error(operation, error);
+            self.gave_up.set(self.gave_up.get() || matches!(error, StoreError::Full));
+            error
+        })
+    }
+
+    fn engine(&self) -> Result<&Engine, StoreError> {
+        self.engine.as_ref().ok_or(StoreError::Full)
+    }
+
+    fn apply(&mut self, rows: sled::Batch, bytes: usize) -> Result<(), StoreError> {
+        self.look_for_room(bytes)?;
+        self.give(rows)?;
+        if self.unflushed.bytes() >= FLUSH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn give(&self, rows: sled::Batch) -> Result<(), StoreError> {
+        self.noting("write", self.engine()?.database.apply_batch(rows))
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.noting("flush", self.engine()?.database.flush())?;
+        self.unflushed.clear();
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if let Some(known) = self.overlay.as_ref().and_then(|overlay| overlay.get(key)) {
+            return Ok(known);
+        }
+        let value = self.noting("read", self.engine()?.database.get(key))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(&self, scan: &Scan) -> Result<Vec<Row>, StoreError> {
+        if scan.from >= scan.to {
+            return Ok(Vec::new());
+        }
+        let range = self.engine()?.database.range::<&[u8], _>(scan.from.as_ref()..scan.to.as_ref());
+        let owned = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, value) = self.noting("read", row)?;
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        };
+        match scan.direction {
+            Direction::Forward => self.take_rows(scan, range.map(owned)),
+            Direction::Reverse => self.take_rows(scan, range.rev().map(owned)),
+        }
+    }
+
+    fn take_rows(
+        &self,
+        scan: &Scan,
+        rows: impl Iterator<Item = Result<Row, StoreError>>,
+    ) -> Result<Vec<Row>, StoreError> {
+        match &self.overlay {
+            Some(overlay) => take_limited(scan, overlay.over(scan, rows)),
+            None => take_limited(scan, rows),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.look_for_room(0)?;
+        self.flush()?;
+        self.engine()?.file.sync_data().map_err(|error| match failure("sync", &error) {
+            StoreError::Full => StoreError::Full,
+            // Nobody knows what the file holds then.
+            other => StoreError::Damaged { reason: other.to_string() },
+        })
+    }
+
+    /// Syncs, lets go of the directory, and only then says so. Whatever is still queued is told that it is closed.
+    fn close(mut self, mut queue: mpsc::Receiver<Request>, done: oneshot::Sender<()>) {
+        queue.close();
+        if let Err(error) = self.carry_out("close", Self::sync) {
+            tracing::warn!(%error, "the store could not be synced when closing; the log will replay what is missing");
+        }
+        drop(queue);
+        if let Some(engine) = self.engine.take_if(|_| self.gave_up.get())
+            && let Err(error) = let_go(engine)
+        {
+            tracing::warn!(%error, "the store could not be closed");
+        }
+        drop(self);
+        let _ = done.send(());
+    }
+}
+
+/// Lets sled close its files, which a sled that gave up sometimes never does: then only a new process can go on.
+#[allow(clippy::disallowed_methods, reason = "sled may block for ever; this thread must not")]
+fn let_go(engine: Engine) -> Result<(), StoreError> {
+    let (gone, outcome) = std::sync::mpsc::channel();
+    let drop_it = move || {
+        drop(engine);
+        let _ = gone.send(());
+    };
+    let thread = thread::Builder::new().name("store-closer".to_owned());
+    thread.spawn(drop_it).map_err(|error| failure("start thread", &error))?;
+    outcome.recv_timeout(LET_GO_PATIENCE).map_err(|_| StoreError::Io {
+        operation: "open again",
+        message: "the engine does not let go of its files after it ran into a full disk".to_owned(),
+    })
+}
+
+fn open_engine(directory: &Path) -> Result<Engine, StoreError> {
+    let config = sled::Config::new().path(directory).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let database = config.use_compression(false).open().map_err(|error| store_error("open", error))?;
+    let file = File::open(directory.join("db")).map_err(|error| failure("open file", &error))?;
+    Ok(Engine { database, file })
+}
+
+fn add_to_rows(rows: &mut sled::Batch, batch: &WriteBatch) {
+    for change in &batch.changes {
+        match change {
+            Change::Put { key, value } => rows.insert(key.as_ref(), value.as_ref()),
+            Change::Delete { key } => rows.remove(key.as_ref()),
+        }
+    }
+}
+
+/// sled panics on some kinds of damage; that is damage too.
+fn guarded<T>(operation: &'static str, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(StoreError::Damaged { reason: format!("the engine panicked in {operation}") }))
+}
+
+fn store_error(operation: &'static str, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) => failure(operation, &error),
+        other => StoreError::Damaged { reason: other.to_string() },
+    }
+}
