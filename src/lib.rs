@@ -11,4 +11,6 @@ pub mod payments;
 pub mod persistence;
 pub mod projections;
 pub mod rng;
+#[cfg(feature = "simulation")]
+pub mod sim;
 pub mod telemetry;

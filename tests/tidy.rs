@@ -72,9 +72,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("openraft", &["src/cluster/"]),
     ("tantivy", &["src/projections/"]),
     ("figment", &["src/config"]),
-    ("clap", &["src/cli/", "src/main.rs"]),
+    ("clap", &["src/cli/", "src/main.rs", "src/sim/command.rs"]),
     ("anyhow", &["src/cli/", "src/main.rs"]),
-    ("axum", &["src/http/", "src/payments/", "src/cli/"]),
+    ("axum", &["src/http/", "src/payments/", "src/cli/", "src/sim/"]),
     ("getrandom", &["src/rng.rs"]),
 ];
 

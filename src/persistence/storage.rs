@@ -81,13 +81,13 @@ impl Storage {
         let files = Arc::new(DiskFiles::open(&data.checkpoints())?);
         let (mut store, mut rebuilt) = open_store(data)?;
         let mut checkpoints = CheckpointKeeper::new(files.clone(), store.clone(), turns.clone());
-        let applied = match restore_missing(&store, &checkpoints).await {
+        let applied = match restore_missing(&(store.clone() as Arc<dyn Store>), &checkpoints).await {
             Ok(applied) => applied,
             Err(error) if is_store_damage(&error) && rebuilt.is_none() => {
                 store.close().await;
                 (store, rebuilt) = set_aside(data, &error.to_string())?;
                 checkpoints = CheckpointKeeper::new(files, store.clone(), turns.clone());
-                restore_missing(&store, &checkpoints).await?
+                restore_missing(&(store.clone() as Arc<dyn Store>), &checkpoints).await?
             }
             Err(error) => return Err(error),
         };
@@ -99,7 +99,7 @@ impl Storage {
         };
         let log = Arc::new(RaftEngineLog::open(&options)?);
         for group in log.groups() {
-            bring_forward(&log, &checkpoints, group, applied.get(&group).copied()).await?;
+            bring_forward(&*log, &checkpoints, group, applied.get(&group).copied()).await?;
         }
         Ok(Self { log, store, checkpoints, turns, rebuilt })
     }
@@ -140,7 +140,7 @@ fn count_rebuild() {
 
 /// Restores every group that has a checkpoint but nothing in the store, and says how far each group is applied.
 async fn restore_missing(
-    store: &Arc<SledStore>,
+    store: &Arc<dyn Store>,
     checkpoints: &CheckpointKeeper,
 ) -> Result<BTreeMap<GroupId, u64>, StorageError> {
     let journal = Journal::new(store.clone());
@@ -177,7 +177,7 @@ async fn restore_newest(
 
 /// Sees to it that what the store has applied of a group meets the beginning of its log.
 async fn bring_forward(
-    log: &RaftEngineLog,
+    log: &dyn Log,
     checkpoints: &CheckpointKeeper,
     group: GroupId,
     applied: Option<u64>,
@@ -189,6 +189,20 @@ async fn bring_forward(
         next = restored.map_or(0, |applied| applied.index + 1);
     }
     if next < log_first { Err(StorageError::Gap { group, missing_from: next, log_first }) } else { Ok(()) }
+}
+
+/// Makes a store and a log that are open agree, as a node's start does: groups the store lost come back from their
+/// checkpoints, and nothing is missing between what the store has and where the log begins.
+pub async fn reconcile(
+    log: &dyn Log,
+    store: &Arc<dyn Store>,
+    checkpoints: &CheckpointKeeper,
+) -> Result<(), StorageError> {
+    let applied = restore_missing(store, checkpoints).await?;
+    for group in log.ranges().await?.into_keys() {
+        bring_forward(log, checkpoints, group, applied.get(&group).copied()).await?;
+    }
+    Ok(())
 }
 
 fn is_store_damage(error: &StorageError) -> bool {

@@ -1,0 +1,144 @@
+//! The store on a simulated disk: a crash takes it back to any earlier state between two batches since its last sync.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::below;
+use crate::persistence::store::{Change, Direction, Row, Scan, Store, StoreError, WriteBatch};
+use crate::rng::Rng;
+
+/// Batches since the last sync that can be taken back; older ones count as synced, as an engine's own flushing does.
+const UNDO_BATCHES_MAX: usize = 4_096;
+
+/// What a batch replaced: key and former value.
+type Undo = Vec<(Bytes, Option<Bytes>)>;
+
+#[derive(Default)]
+struct State {
+    rows: BTreeMap<Bytes, Bytes>,
+    /// Of every batch since the last sync, oldest first.
+    undo: std::collections::VecDeque<Undo>,
+    closed: bool,
+}
+
+impl State {
+    fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Bytes> {
+        match value {
+            Some(value) => self.rows.insert(key, value),
+            None => self.rows.remove(&key),
+        }
+    }
+}
+
+/// The store of one node; outlives its crashes.
+#[derive(Default)]
+pub struct SimStore {
+    state: Mutex<State>,
+}
+
+impl SimStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The node is gone: reverts a random number of batches, and says how many.
+    pub fn crash(&self, rng: &dyn Rng) -> u64 {
+        let mut state = self.lock();
+        let reverted = below(rng, state.undo.len() as u64 + 1);
+        for _ in 0..reverted {
+            let undo = state.undo.pop_back().expect("not more than there are");
+            for (key, value) in undo.into_iter().rev() {
+                state.set(key, value);
+            }
+        }
+        state.undo.clear();
+        state.closed = false;
+        reverted
+    }
+
+    /// Everything is gone; says how many batches could have been reverted.
+    pub fn vanish(&self) -> u64 {
+        let mut state = self.lock();
+        let batches = state.undo.len() as u64;
+        *state = State::default();
+        batches
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.lock();
+        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for SimStore {
+    async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        let mut state = self.open()?;
+        let mut undo = Undo::with_capacity(batch.changes.len());
+        for change in batch.changes {
+            let (key, value) = match change {
+                Change::Put { key, value } => (key, Some(value)),
+                Change::Delete { key } => (key, None),
+            };
+            let former = state.set(key.clone(), value);
+            undo.push((key, former));
+        }
+        state.undo.push_back(undo);
+        if state.undo.len() > UNDO_BATCHES_MAX {
+            state.undo.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.open()?.rows.get(&key).cloned())
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        let state = self.open()?;
+        if scan.from >= scan.to {
+            return Ok(Vec::new());
+        }
+        let range = state.rows.range(scan.from.clone()..scan.to.clone());
+        let (mut found, mut bytes) = (Vec::new(), 0_usize);
+        let mut take = |key: &Bytes, value: &Bytes| {
+            bytes = bytes.saturating_add(value.len());
+            found.push((key.clone(), value.clone()));
+            found.len() < scan.rows_max && bytes <= scan.bytes_max
+        };
+        if scan.rows_max > 0 {
+            match scan.direction {
+                Direction::Forward => drop(range.into_iter().all(|(key, value)| take(key, value))),
+                Direction::Reverse => drop(range.into_iter().rev().all(|(key, value)| take(key, value))),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        self.open()?.undo.clear();
+        Ok(())
+    }
+
+    fn queue_depth(&self) -> usize {
+        0
+    }
+
+    async fn disk_bytes(&self) -> u64 {
+        self.lock().rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+
+    async fn close(&self) {
+        let mut state = self.lock();
+        state.undo.clear();
+        state.closed = true;
+    }
+}

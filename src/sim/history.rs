@@ -1,0 +1,99 @@
+//! What happened in a run, as seen from outside: who asked for what, what was answered, what broke.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::time::now_ms;
+
+/// One line of the history.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Virtual milliseconds since the world began.
+    pub at_ms: u64,
+    /// Who.
+    pub actor: String,
+    /// What.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// The shop acknowledged units.
+    Received {
+        /// Of what.
+        sku: String,
+        /// How many.
+        units: u64,
+    },
+    /// The shop acknowledged an order.
+    Ordered {
+        /// Its id.
+        order: String,
+        /// The key it was asked for under.
+        key: String,
+        /// SKU → units.
+        lines: BTreeMap<String, u64>,
+        /// How it is paid.
+        token: String,
+        /// Times it was asked for.
+        attempts: u32,
+    },
+    /// The shop said no.
+    Refused {
+        /// What was asked.
+        what: String,
+        /// The problem's code.
+        code: String,
+    },
+    /// A shopper stopped asking without an answer: nobody outside knows what became of it.
+    GaveUp {
+        /// What was asked.
+        what: String,
+        /// The key it was asked under.
+        key: String,
+    },
+    /// A node crashed.
+    Crashed {
+        /// What became of its disk.
+        disk: String,
+    },
+    /// A node was started again.
+    Started,
+    /// The network between a node and the rest was cut or mended.
+    Network {
+        /// What was done.
+        what: String,
+    },
+    /// The world entered a phase.
+    Phase {
+        /// Which.
+        name: &'static str,
+    },
+}
+
+/// The history of a run. Clones share it.
+#[derive(Clone, Default)]
+pub struct History(Arc<Mutex<Vec<Row>>>);
+
+impl History {
+    /// Adds a line; it enters the trace too.
+    pub fn add(&self, actor: &str, fact: Fact) {
+        let row = Row { at_ms: now_ms(), actor: actor.to_owned(), fact };
+        tracing::info!(row = %serde_json::to_string(&row).expect("a row is JSON"), "history");
+        self.lock().push(row);
+    }
+
+    /// A copy of all lines.
+    pub fn rows(&self) -> Vec<Row> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Row>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,246 @@
+//! A node on a simulated host: the program's own parts, put together as `serve` does, over simulated seams.
+//!
+//! What outlives a crash is the machine: its disk and how often it was started. Everything else lives in the host's
+//! runtime and is cut off at its awaits when the host crashes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::task::TaskTracker;
+
+use super::disk::SimDisk;
+use super::network::{HTTP_PORT, OPS_PORT, SimListener};
+use super::payments::NetworkGateway;
+use super::time::SimClock;
+use crate::actors::shard::ShardOptions;
+use crate::cluster::hashing::ShardCount;
+use crate::cluster::node::{Node, NodeOptions, Seams};
+use crate::cluster::raft::group::RaftTiming;
+use crate::cluster::upkeep::{Space, Upkeep, UpkeepOptions};
+use crate::http::node_ports::{HubChanges, JournalExport, NodeVault};
+use crate::http::ops::keys::ClusterKeys;
+use crate::http::options::HttpOptions;
+use crate::http::ports::ShardStatus;
+use crate::http::ports::{ActorStatus, BackupStatus, Backups, NodeStatus, OpsView, QuarantinedEntity, Readiness};
+use crate::http::{self, AppState, serve};
+use crate::payments::courier::{CourierOptions, PaymentCourier};
+use crate::payments::gateway::{Gateways, PaymentGateway};
+use crate::payments::simulated::PROVIDER_NAME;
+use crate::persistence::checkpoint::CheckpointKeeper;
+use crate::persistence::storage;
+use crate::persistence::store::Store;
+use crate::persistence::trim::{Retention, Trimmer};
+use crate::persistence::turns::Turns;
+use crate::projections::read_side::ReadSide;
+use crate::projections::search::memory::MemorySearchIndex;
+use crate::rng::{Rng, SeededRng};
+
+/// Opens the operators' listener from other hosts.
+pub const OPS_TOKEN: &str = "the-operators-token-of-the-simulated-world";
+
+/// What a node is like.
+#[derive(Clone, Debug)]
+pub struct NodeManner {
+    /// Shards of the cluster.
+    pub shards: u32,
+    /// How long an entity stays in memory unused.
+    pub idle_after: Duration,
+    /// Log bytes of a shard after which it is checkpointed.
+    pub checkpoint_bytes_min: u64,
+}
+
+/// One computer of the world.
+pub struct Machine {
+    /// Its host name.
+    pub name: String,
+    /// Its number in the cluster.
+    pub member: u64,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// The world's seed.
+    pub seed: u64,
+    /// Its wall clock is off by so much.
+    pub skew_ms: i64,
+    /// What its node is like.
+    pub manner: NodeManner,
+    starts: AtomicU64,
+}
+
+impl Machine {
+    /// A machine that was never started.
+    pub fn new(name: String, member: u64, disk: SimDisk, seed: u64, skew_ms: i64, manner: NodeManner) -> Self {
+        Self { name, member, disk, seed, skew_ms, manner, starts: AtomicU64::new(0) }
+    }
+
+    /// A stream of randomness of this incarnation.
+    fn stream(&self, of: &str) -> Arc<dyn Rng> {
+        let start = self.starts.load(Ordering::Relaxed);
+        Arc::new(SeededRng::stream(self.seed, &format!("{}/{start}/{of}", self.name)))
+    }
+}
+
+/// Starts the node and serves until the host crashes.
+pub async fn run(machine: Arc<Machine>) -> turmoil::Result {
+    machine.starts.fetch_add(1, Ordering::Relaxed);
+    let SimDisk { log, store, files, .. } = machine.disk.clone();
+    tokio::spawn(log.clone().run(machine.stream("disk")));
+    let (turns, store) = (Turns::new(), store as Arc<dyn Store>);
+    let checkpoints = CheckpointKeeper::new(files, store.clone(), turns.clone());
+    storage::reconcile(&*log, &store, &checkpoints).await?;
+    let rng = machine.stream("node");
+    let gateway = (PROVIDER_NAME.to_owned(), Arc::new(NetworkGateway) as Arc<dyn PaymentGateway>);
+    let gateways = Gateways::new([gateway]);
+    let seams = Seams {
+        clock: Arc::new(SimClock::new(machine.skew_ms)),
+        rng: rng.clone(),
+        log: log.clone(),
+        store: store.clone(),
+        checkpoints: checkpoints.clone(),
+        turns: turns.clone(),
+        payments: PaymentCourier::new(gateways.clone(), machine.stream("payments"), CourierOptions::default()),
+    };
+    let node = Arc::new(Node::start(seams, node_options(&machine)).await?);
+    let groups = node.shards().groups().collect();
+    let search = Arc::new(MemorySearchIndex::default());
+    let read_side = Arc::new(ReadSide::start(node.journal().clone(), node.feed().clone(), groups, search).await?);
+    let retention = Retention { records: Duration::MAX, kept_for_ever: Default::default(), feed_rows_max: u64::MAX };
+    let upkeep = Upkeep {
+        options: UpkeepOptions {
+            checkpoint_bytes_min: machine.manner.checkpoint_bytes_min,
+            reserve_bytes: 0,
+            sweep_interval: Duration::from_secs(600),
+        },
+        groups: node.groups().clone(),
+        log,
+        store: store.clone(),
+        checkpoints,
+        trimmer: Trimmer::new(store, turns, retention),
+        clock: node.clock().clone(),
+        gate: node.gate().clone(),
+        space: Arc::new(EndlessSpace),
+    };
+    tokio::spawn(upkeep.run());
+    serve_http(&node, &read_side, rng, gateways).await
+}
+
+async fn serve_http(
+    node: &Arc<Node>,
+    read_side: &Arc<ReadSide>,
+    rng: Arc<dyn Rng>,
+    gateways: Gateways,
+) -> turmoil::Result {
+    let ask = Arc::new(node.router().clone());
+    let state = AppState::new(
+        HttpOptions::default(),
+        http::Parts {
+            ask: ask.clone(),
+            queries: read_side.clone(),
+            changes: Arc::new(HubChanges::new(read_side.hub().clone())),
+            vault: Arc::new(NodeVault::new(node.clone())),
+            keys: Arc::new(ClusterKeys::new(ask, rng.clone())),
+            ops: Arc::new(BareOps(node.clone())),
+            catalogue: Arc::new(JournalExport::new(node.clone())),
+            backups: Arc::new(NoBackups),
+            gateways,
+            clock: node.clock().clone(),
+            rng,
+            cluster_secret: node.genesis().secret.0,
+            ops_token: Some(OPS_TOKEN.to_owned()),
+        },
+    );
+    let tasks = TaskTracker::new();
+    let (public, ops) = (SimListener::bind(HTTP_PORT).await?, SimListener::bind(OPS_PORT).await?);
+    let public = serve::accept(public, http::public_router(&state), state.clone(), None, tasks.clone());
+    let ops = serve::accept(ops, http::ops_router(&state), state.clone(), None, tasks.clone());
+    tracing::info!("node serves");
+    tokio::join!(public, ops);
+    Ok(())
+}
+
+fn node_options(machine: &Machine) -> NodeOptions {
+    NodeOptions {
+        member: machine.member,
+        name: machine.name.clone(),
+        shards: ShardCount::new(machine.manner.shards).expect("the scenario was checked"),
+        timing: RaftTiming::default(),
+        shard: ShardOptions { idle_after: machine.manner.idle_after, ..ShardOptions::default() },
+    }
+}
+
+/// A disk that never fills.
+struct EndlessSpace;
+
+#[async_trait]
+impl Space for EndlessSpace {
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    async fn release_ballast(&self) {}
+
+    async fn restore_ballast(&self) {}
+}
+
+/// The node for operators, as far as the simulated world asks.
+struct BareOps(Arc<Node>);
+
+#[async_trait]
+impl OpsView for BareOps {
+    fn readiness(&self) -> Readiness {
+        let missing = self.0.shards().groups().filter(|group| self.0.hosted().get(*group).is_none());
+        let reasons: Vec<String> = missing.map(|group| format!("shard {group} has no leader")).collect();
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
+    }
+
+    async fn status(&self) -> NodeStatus {
+        NodeStatus {
+            node: self.0.options().name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: self.0.genesis().cluster.to_string(),
+            uptime_seconds: self.0.clock().monotonic().as_secs(),
+            readiness: self.readiness(),
+            clock_offset_ms: self.0.clock().offset_ms(),
+            shards: self.0.shards().get(),
+            shards_led: self.0.shards().groups().filter(|group| self.0.hosted().get(*group).is_some()).count() as u32,
+            resident_actors: self.0.observer().resident(),
+            free_places: 0,
+            disk_free_bytes: 0,
+            disk_used_bytes: 0,
+        }
+    }
+
+    async fn shards(&self) -> Vec<ShardStatus> {
+        Vec::new()
+    }
+
+    async fn actors(&self, _: usize) -> Vec<ActorStatus> {
+        Vec::new()
+    }
+
+    async fn quarantined(&self) -> Vec<QuarantinedEntity> {
+        Vec::new()
+    }
+
+    async fn release(&self, _: &crate::domain::ids::EntityId) -> bool {
+        false
+    }
+}
+
+/// Backups need real directories.
+struct NoBackups;
+
+impl Backups for NoBackups {
+    fn start(&self, _: Option<std::path::PathBuf>) -> Option<BackupStatus> {
+        None
+    }
+
+    fn list(&self) -> Vec<BackupStatus> {
+        Vec::new()
+    }
+}

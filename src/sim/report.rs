@@ -1,0 +1,178 @@
+//! What a run says: for machines as JSON, for people as a line, and what was never exercised.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::checks::{Broken, Orders};
+use super::history::{Fact, Row};
+use super::scenario::Scenario;
+
+/// Everything one run found out.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// Which scenario.
+    pub scenario: String,
+    /// Which seed.
+    pub seed: u64,
+    /// Virtual milliseconds it lasted.
+    pub simulated_ms: u64,
+    /// Order state → how many ended there.
+    pub orders: BTreeMap<String, u64>,
+    /// Refusals by code.
+    pub refused: BTreeMap<String, u64>,
+    /// Requests whose outcome nobody outside knows.
+    pub unknown: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<String, u64>,
+    /// Records replayed at the end.
+    pub records: u64,
+    /// Laws that do not hold; empty when it passed.
+    pub broken: Vec<Broken>,
+    /// Hash of the trace.
+    pub trace: String,
+    /// Lines of the trace.
+    pub trace_lines: u64,
+    /// Errors somebody logged.
+    pub errors: Vec<String>,
+    /// The scenario as drawn.
+    pub drawn: Value,
+    /// The history, for a failure's files.
+    #[serde(skip)]
+    pub history: Vec<Row>,
+}
+
+/// What the parent process reads back of a child's outcome.
+#[derive(Debug, Deserialize)]
+pub struct Summary {
+    /// Which seed.
+    pub seed: u64,
+    /// Virtual milliseconds it lasted.
+    pub simulated_ms: u64,
+    /// Order state → how many.
+    pub orders: BTreeMap<String, u64>,
+    /// Refusals by code.
+    pub refused: BTreeMap<String, u64>,
+    /// Unknown outcomes.
+    pub unknown: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<String, u64>,
+    /// Laws that do not hold.
+    pub broken: Vec<Value>,
+    /// Hash of the trace.
+    pub trace: String,
+}
+
+impl Outcome {
+    /// Counts what happened.
+    pub fn new(
+        scenario: &Scenario,
+        seed: u64,
+        elapsed: Duration,
+        history: &[Row],
+        orders: Orders,
+        records: u64,
+        broken: Vec<Broken>,
+    ) -> Self {
+        let mut outcome = Self {
+            scenario: scenario.name.clone(),
+            seed,
+            simulated_ms: elapsed.as_millis() as u64,
+            orders: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            unknown: 0,
+            faults: BTreeMap::new(),
+            records,
+            broken,
+            trace: String::new(),
+            trace_lines: 0,
+            errors: Vec::new(),
+            drawn: serde_json::to_value(scenario).expect("a scenario is JSON"),
+            history: history.to_vec(),
+        };
+        for order in orders.values() {
+            count(&mut outcome.orders, order["state"].as_str().unwrap_or("?"));
+        }
+        for row in history {
+            match &row.fact {
+                Fact::Refused { code, .. } => count(&mut outcome.refused, code),
+                Fact::GaveUp { .. } => outcome.unknown += 1,
+                Fact::Crashed { .. } => count(&mut outcome.faults, "crash"),
+                Fact::Network { what } if what == "held back" => count(&mut outcome.faults, "cut"),
+                _ => {}
+            }
+        }
+        outcome
+    }
+
+    /// With what the trace says.
+    #[must_use]
+    pub fn traced(mut self, hash: String, lines: u64, errors: Vec<String>) -> Self {
+        (self.trace, self.trace_lines, self.errors) = (hash, lines, errors);
+        self
+    }
+
+    /// Whether every law held.
+    pub fn passed(&self) -> bool {
+        self.broken.is_empty()
+    }
+}
+
+fn count(of: &mut BTreeMap<String, u64>, what: &str) {
+    *of.entry(what.to_owned()).or_default() += 1;
+}
+
+/// Sums of several seeds.
+#[derive(Debug, Default, Serialize)]
+pub struct Totals {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Seeds that failed.
+    pub failed: Vec<u64>,
+    /// Virtual milliseconds together.
+    pub simulated_ms: u64,
+    /// Order state → how many.
+    pub orders: BTreeMap<String, u64>,
+    /// Refusals by code.
+    pub refused: BTreeMap<String, u64>,
+    /// Unknown outcomes.
+    pub unknown: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<String, u64>,
+}
+
+/// Order states a shop without merchants' hands can reach.
+const STATES: &[&str] = &["confirmed", "failed"];
+/// Refusals shoppers may meet.
+const REFUSALS: &[&str] = &["insufficient_stock", "unavailable", "cart_empty", "price_changed"];
+/// Faults there are.
+const FAULTS: &[&str] = &["crash", "cut"];
+
+impl Totals {
+    /// Adds one seed.
+    pub fn add(&mut self, one: &Summary) {
+        self.seeds += 1;
+        self.simulated_ms += one.simulated_ms;
+        self.unknown += one.unknown;
+        if !one.broken.is_empty() {
+            self.failed.push(one.seed);
+        }
+        for (sum, part) in
+            [(&mut self.orders, &one.orders), (&mut self.refused, &one.refused), (&mut self.faults, &one.faults)]
+        {
+            part.iter().for_each(|(name, number)| *sum.entry(name.clone()).or_default() += number);
+        }
+    }
+
+    /// What no seed ever met.
+    pub fn never_exercised(&self) -> Vec<String> {
+        let all =
+            [("order", STATES, &self.orders), ("refusal", REFUSALS, &self.refused), ("fault", FAULTS, &self.faults)];
+        let missing = all.into_iter().flat_map(|(what, names, seen)| {
+            names.iter().filter(|name| !seen.contains_key(**name)).map(move |name| format!("{what} {name}"))
+        });
+        missing.collect()
+    }
+}
