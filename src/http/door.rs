@@ -10,8 +10,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::DATE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -25,6 +27,7 @@ use super::error::{Code, Problem};
 use super::metrics::REFUSED_TOTAL;
 use super::route::{Access, Site};
 use super::state::AppState;
+use crate::domain::time::Timestamp;
 
 /// Names a request in logs, problems and answers.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -60,8 +63,15 @@ pub async fn pass(State(door): State<Door>, request: Request, next: Next) -> Res
     }
     response.headers_mut().insert(REQUEST_ID, id);
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
+    response.headers_mut().insert(DATE, http_date(door.state.clock().now()));
     door.site.metrics.count(response.status(), door.state.now_monotonic().saturating_sub(started));
     response
+}
+
+/// A time as HTTP writes it. The server would add its own reading of the system's clock, which is not the node's.
+pub fn http_date(at: Timestamp) -> HeaderValue {
+    let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at.0));
+    HeaderValue::try_from(text).expect("a date is plain text")
 }
 
 async fn admitted(door: &Door, mut request: Request, next: Next) -> Result<Response, Problem> {

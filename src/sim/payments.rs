@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
+use axum::http::header::DATE;
+use axum::response::Response;
 use hyper::{Method, StatusCode};
 
 use super::client::{Call, send};
 use super::network::{HTTP_PORT, SimListener};
 use super::time::SimClock;
+use crate::clock::Clock;
 use crate::domain::payment::{PaymentOutcome, PaymentRequest};
 use crate::domain::time::Timestamp;
+use crate::http::door::http_date;
 use crate::payments::gateway::{PaymentGateway, PaymentUnknown};
 use crate::payments::remote;
 use crate::payments::simulated::{PROVIDER_NAME, Parts, SimulatedProvider};
@@ -44,8 +48,15 @@ pub async fn run(provider: Arc<SimulatedProvider>, nodes: Vec<String>) -> turmoi
     let listener = SimListener::bind(HTTP_PORT).await?;
     let sink = NetworkSink { nodes };
     tokio::spawn(provider.clone().send_webhooks(Arc::new(sink)));
-    axum::serve(listener, remote::service(provider)).await?;
+    let service = remote::service(provider).layer(axum::middleware::map_response(dated));
+    axum::serve(listener, service).await?;
     Ok(())
+}
+
+/// The answer with the world's date instead of the system's.
+async fn dated(mut response: Response) -> Response {
+    response.headers_mut().insert(DATE, http_date(SimClock::new(0).wall()));
+    response
 }
 
 /// Takes webhooks to the shop.

@@ -21,6 +21,7 @@ pub struct Trace(Arc<Mutex<Inner>>);
 struct Inner {
     hash: Xxh3,
     lines: u64,
+    micros: u64,
     file: Option<BufWriter<std::fs::File>>,
     /// Errors somebody logged: shown with a failure.
     errors: Vec<String>,
@@ -32,7 +33,8 @@ const ERRORS_MAX: usize = 20;
 impl Trace {
     /// Starts tracing the process, into `file` too when given.
     pub fn start(file: Option<std::fs::File>) -> Self {
-        let inner = Inner { hash: Xxh3::new(), lines: 0, file: file.map(BufWriter::new), errors: Vec::new() };
+        let inner =
+            Inner { hash: Xxh3::new(), lines: 0, micros: 0, file: file.map(BufWriter::new), errors: Vec::new() };
         let trace = Self(Arc::new(Mutex::new(inner)));
         tracing_subscriber::registry().with(trace.clone()).init();
         trace
@@ -59,6 +61,13 @@ impl Trace {
         (format!("{:016x}", inner.hash.digest()), inner.lines)
     }
 
+    /// Virtual microseconds; the last ones known while turmoil itself is at work.
+    fn now_micros(&self) -> u64 {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.micros = turmoil::sim_elapsed().map_or(inner.micros, |elapsed| elapsed.as_micros() as u64);
+        inner.micros
+    }
+
     /// Errors logged so far, the first ones.
     pub fn errors(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).errors.clone()
@@ -73,7 +82,7 @@ impl<S: Subscriber> Layer<S> for Trace {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let micros = turmoil::sim_elapsed().unwrap_or_default().as_micros();
+        let micros = self.now_micros();
         let metadata = event.metadata();
         let mut line = format!("{micros} {} {}", metadata.level(), metadata.target());
         event.record(&mut Fields(&mut line));
