@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/prerequisites.sh
-exec cargo test --locked "$@"
+exec cargo test --locked --features simulation "$@"

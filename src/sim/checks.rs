@@ -232,3 +232,50 @@ fn lines_of(order: &Value) -> BTreeMap<String, u64> {
 fn line_of(order: &Value, sku: &str) -> u64 {
     lines_of(order).get(sku).copied().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::ids::OrderId;
+
+    fn order(state: &str) -> (String, Value) {
+        let id = OrderId([1; 16]).to_string();
+        (id.clone(), json!({"id": id, "state": state, "totals": {"total": 300}, "lines": []}))
+    }
+
+    fn account(status: Status, authorised: u64) -> Account {
+        let order = OrderId([1; 16]);
+        let (captured, voided, refunded, notice_due) = (0, 0, 0, false);
+        Account { order, requested: None, status, authorised, captured, voided, refunded, notice_due }
+    }
+
+    fn audit(accounts: Vec<Account>) -> Audit {
+        let keyed = accounts.into_iter().enumerate().map(|(number, account)| (number.to_string(), account));
+        Audit { accounts: keyed.collect(), conflicts: 0 }
+    }
+
+    #[test]
+    fn one_charge_of_the_total_for_a_sold_order_is_right_and_nothing_else() {
+        let (sold, failed) = (Orders::from([order("confirmed")]), Orders::from([order("failed")]));
+        let authorised = |units| account(Status::Authorised, units);
+        assert!(check_money(&sold, &audit(vec![authorised(300)])).is_empty());
+        assert!(check_money(&failed, &audit(vec![account(Status::Declined, 0)])).is_empty());
+        let wrong = [
+            check_money(&sold, &audit(vec![])),
+            check_money(&sold, &audit(vec![authorised(299)])),
+            check_money(&sold, &audit(vec![authorised(300), authorised(300)])),
+            check_money(&failed, &audit(vec![authorised(300)])),
+            check_money(&Orders::new(), &audit(vec![authorised(300)])),
+            check_money(&Orders::new(), &Audit { conflicts: 1, ..audit(vec![]) }),
+        ];
+        assert!(wrong.iter().all(|found| found.len() == 1 && found[0].law == "SIM-ONE-CHARGE"), "{wrong:?}");
+    }
+
+    #[test]
+    fn an_order_on_its_way_has_not_ended() {
+        assert!(all_ended(&Orders::from([order("confirmed")])));
+        assert!(!all_ended(&Orders::from([order("authorizing")])));
+    }
+}
