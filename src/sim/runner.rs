@@ -18,6 +18,7 @@ use super::host::{self, Machine, NodeManner};
 use super::payments;
 use super::report::Outcome;
 use super::scenario::{Faults, Scenario};
+use super::time::set_now;
 use super::trace::Trace;
 use super::workload::{self, Visitor};
 use crate::cluster::hashing::ShardCount;
@@ -140,6 +141,7 @@ fn drive(
 ) -> Result<(), String> {
     let mut breaker = Breaker::new(faults.clone(), seed);
     loop {
+        set_now(sim.elapsed());
         match sim.step() {
             Ok(true) => return Ok(()),
             Ok(false) => {}

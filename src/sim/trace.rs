@@ -14,6 +14,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::time::now_micros;
+
 /// The trace of one run.
 #[derive(Clone)]
 pub struct Trace(Arc<Mutex<Inner>>);
@@ -21,7 +23,6 @@ pub struct Trace(Arc<Mutex<Inner>>);
 struct Inner {
     hash: Xxh3,
     lines: u64,
-    micros: u64,
     file: Option<BufWriter<std::fs::File>>,
     /// Errors somebody logged: shown with a failure.
     errors: Vec<String>,
@@ -33,8 +34,7 @@ const ERRORS_MAX: usize = 20;
 impl Trace {
     /// Starts tracing the process, into `file` too when given.
     pub fn start(file: Option<std::fs::File>) -> Self {
-        let inner =
-            Inner { hash: Xxh3::new(), lines: 0, micros: 0, file: file.map(BufWriter::new), errors: Vec::new() };
+        let inner = Inner { hash: Xxh3::new(), lines: 0, file: file.map(BufWriter::new), errors: Vec::new() };
         let trace = Self(Arc::new(Mutex::new(inner)));
         tracing_subscriber::registry().with(trace.clone()).init();
         trace
@@ -61,13 +61,6 @@ impl Trace {
         (format!("{:016x}", inner.hash.digest()), inner.lines)
     }
 
-    /// Virtual microseconds; the last ones known while turmoil itself is at work.
-    fn now_micros(&self) -> u64 {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.micros = turmoil::sim_elapsed().map_or(inner.micros, |elapsed| elapsed.as_micros() as u64);
-        inner.micros
-    }
-
     /// Errors logged so far, the first ones.
     pub fn errors(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).errors.clone()
@@ -82,7 +75,7 @@ impl<S: Subscriber> Layer<S> for Trace {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let micros = self.now_micros();
+        let micros = now_micros();
         let metadata = event.metadata();
         let mut line = format!("{micros} {} {}", metadata.level(), metadata.target());
         event.record(&mut Fields(&mut line));
