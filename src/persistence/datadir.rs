@@ -17,6 +17,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fs4::fs_std::FileExt;
 
@@ -25,6 +26,9 @@ pub const FORMAT: u32 = 1;
 
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
+/// How often the lock is asked for, and the pause between: two seconds in all.
+const LOCK_ATTEMPTS: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const BALLAST_FILE: &str = "BALLAST";
 /// How ballast is written: zeros would be a hole on file systems that compress.
 const BALLAST_CHUNK_BYTES: usize = 1 << 20;
@@ -205,7 +209,7 @@ fn lock(root: &Path) -> Result<File, DataDirError> {
     let path = root.join(LOCK_FILE);
     let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = opened.map_err(|source| io_error("open", &path, source))?;
-    if !FileExt::try_lock_exclusive(&file).map_err(|source| io_error("lock", &path, source))? {
+    if !try_lock_patiently(&file).map_err(|source| io_error("lock", &path, source))? {
         let mut holder = String::new();
         let _ = file.read_to_string(&mut holder);
         let holder = holder.trim().parse::<u32>().map(|process| format!(" (process {process})")).unwrap_or_default();
@@ -214,6 +218,18 @@ fn lock(root: &Path) -> Result<File, DataDirError> {
     let process = std::process::id().to_string();
     file.set_len(0).and_then(|()| file.write_all(process.as_bytes())).map_err(|e| io_error("write", &path, e))?;
     Ok(file)
+}
+
+/// A process that was just killed holds its locks until the system has taken it apart: worth a moment's patience.
+#[allow(clippy::disallowed_methods, reason = "opening a directory blocks anyway, before anything runs")]
+fn try_lock_patiently(file: &File) -> io::Result<bool> {
+    for _ in 0..LOCK_ATTEMPTS {
+        if FileExt::try_lock_exclusive(file)? {
+            return Ok(true);
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    FileExt::try_lock_exclusive(file)
 }
 
 fn check_format(root: &Path, text: &str) -> Result<(), DataDirError> {

@@ -1,12 +1,12 @@
 //! The simulator: the real shop in virtual time, broken on purpose, replayable by seed.
 //!
-//! Nodes, the payment provider and shoppers are turmoil hosts: one thread, virtual time, simulated network. What runs on
-//! a node is the program itself — entities, shards, Raft groups, router, projections, HTTP server; only the injected
+//! Nodes, the payment provider and shoppers are turmoil hosts: one thread, virtual time, simulated network. What runs
+//! on a node is the program itself — entities, shards, Raft groups, router, projections, HTTP server; only the injected
 //! seams differ: clock, randomness, network, log, store, checkpoint files, search index. Production code does not know.
 //!
 //! A run goes through phases (`runner`): setup → safety (faults on) → heal → liveness → rest. What happened is a
-//! history (`history`), judged by oracles (`checks`) that share no code with the domain. Everything a run does enters one
-//! trace (`trace`), whose hash is the same for the same seed in any process.
+//! history (`history`), judged by oracles (`checks`) that share no code with the domain. Everything a run does enters
+//! one trace (`trace`), whose hash is the same for the same seed in any process.
 //!
 //! One process per seed: some libraries keep process-wide counters, which would make a second run differ.
 
