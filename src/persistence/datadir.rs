@@ -26,8 +26,8 @@ pub const FORMAT: u32 = 1;
 
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
-/// How often the lock is asked for, and the pause between: two seconds in all.
-const LOCK_ATTEMPTS: u32 = 40;
+/// How often the lock is asked for, and the pause between: a third of a second in all.
+const LOCK_ATTEMPTS: u32 = 7;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const BALLAST_FILE: &str = "BALLAST";
 /// How ballast is written: zeros would be a hole on file systems that compress.
