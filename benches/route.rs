@@ -61,6 +61,8 @@ impl Shop {
             shards: ShardCount::new(12).expect("within bounds"),
             timing: RaftTiming::default(),
             shard: ShardOptions::default(),
+            in_flight_per_shard_max: 4_096,
+            waiting_per_entity_max: 2_048,
         };
         let node = Arc::new(runtime.block_on(Node::start(seams, options)).expect("starts"));
         let shop = Self { runtime, node, rng };

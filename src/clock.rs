@@ -43,7 +43,7 @@ impl Clock for SystemClock {
 }
 
 /// Fastest correction towards the wall clock: 1 ms per this many, i.e. 50 ms a second.
-const SLEW_DIVISOR: i64 = 20;
+const SLEW_DIVISOR: i128 = 20;
 /// How often the correction is chosen anew, ms.
 const ANCHOR_INTERVAL_MS: u64 = 1_000;
 
@@ -60,15 +60,15 @@ struct Anchor {
     monotonic: u64,
     /// Node time at that reading, ms.
     time: u64,
-    /// Correction per [`ANCHOR_INTERVAL_MS`], ms; at most a [`SLEW_DIVISOR`]th of it either way.
-    slew: i64,
+    /// How far the wall clock was ahead then, ms; this much is caught up and no more.
+    behind: i128,
 }
 
 impl Anchor {
     fn time_at(&self, monotonic: u64) -> u64 {
-        let elapsed = monotonic.saturating_sub(self.monotonic);
-        let corrected = i128::from(elapsed) * i128::from(self.slew) / i128::from(ANCHOR_INTERVAL_MS);
-        let time = i128::from(self.time) + i128::from(elapsed) + corrected;
+        let elapsed = i128::from(monotonic.saturating_sub(self.monotonic));
+        let most = elapsed / SLEW_DIVISOR;
+        let time = i128::from(self.time) + elapsed + self.behind.clamp(-most, most);
         u64::try_from(time).unwrap_or(u64::MAX)
     }
 }
@@ -77,7 +77,7 @@ impl NodeClock {
     /// `newest_on_disk` is the latest time any stored record carries; zero for an empty directory.
     pub fn new(raw: Arc<dyn Clock>, newest_on_disk: Timestamp) -> Arc<Self> {
         let time = raw.wall().max(newest_on_disk).0;
-        let anchor = Anchor { monotonic: milliseconds(raw.monotonic()), time, slew: 0 };
+        let anchor = Anchor { monotonic: milliseconds(raw.monotonic()), time, behind: 0 };
         Arc::new(Self { raw, anchor: Mutex::new(anchor) })
     }
 
@@ -87,12 +87,21 @@ impl NodeClock {
         let monotonic = milliseconds(self.raw.monotonic());
         let time = anchor.time_at(monotonic);
         if monotonic.saturating_sub(anchor.monotonic) >= ANCHOR_INTERVAL_MS {
-            let most = i64::try_from(ANCHOR_INTERVAL_MS).expect("a second fits") / SLEW_DIVISOR;
             let behind = i128::from(self.raw.wall().0) - i128::from(time);
-            let slew = behind.clamp(i128::from(-most), i128::from(most));
-            *anchor = Anchor { monotonic, time, slew: i64::try_from(slew).expect("clamped to a small range") };
+            *anchor = Anchor { monotonic, time, behind };
         }
         Timestamp(time)
+    }
+
+    /// Time is at least this from now on. For the start only, when the log turned out to hold newer records than the
+    /// store: nobody has read the clock yet who could notice the step.
+    pub fn not_before(&self, newest_on_disk: Timestamp) {
+        let mut anchor = self.anchor.lock().expect("no holder of the anchor panics");
+        let monotonic = milliseconds(self.raw.monotonic());
+        let time = anchor.time_at(monotonic);
+        if time < newest_on_disk.0 {
+            *anchor = Anchor { monotonic, time: newest_on_disk.0, behind: 0 };
+        }
     }
 
     /// Monotonic time of the underlying clock, for measuring durations.
@@ -149,6 +158,25 @@ mod tests {
             last = now;
         }
         assert_eq!(last, Timestamp(30_999));
+    }
+
+    #[test]
+    fn records_found_in_the_log_after_the_start_hold_time_as_well() {
+        let clock = NodeClock::new(Arc::new(Hands(Mutex::new((1_000, 0)))), Timestamp::ZERO);
+        clock.not_before(Timestamp(31_536_000_000));
+        assert_eq!(clock.now(), Timestamp(31_536_000_000));
+        clock.not_before(Timestamp(5));
+        assert_eq!(clock.now(), Timestamp(31_536_000_000));
+    }
+
+    #[test]
+    fn a_clock_nobody_reads_for_an_hour_does_not_overshoot_the_wall_clock() {
+        let hands = Arc::new(Hands(Mutex::new((0, 0))));
+        let clock = NodeClock::new(hands.clone(), Timestamp::ZERO);
+        *hands.0.lock().unwrap() = (1_040, 1_000);
+        clock.now();
+        *hands.0.lock().unwrap() = (3_601_040, 3_601_000);
+        assert_eq!(clock.now(), Timestamp(3_601_040), "40 ms are caught up once, not every second");
     }
 
     #[test]

@@ -73,6 +73,8 @@ schema::options! {
     router: RouterOptions {
         /// How long a command is tried, retries with the same id included, before 504 `outcome_unknown`.
         deadline_ms: Milliseconds = 10_000, 100..=120_000;
+        /// Client commands under way per shard; beyond it, 503 `overloaded` with `Retry-After`.
+        in_flight_per_shard_max: u32 = 4_096, 1..=1_000_000 => "commands";
     }
     /// Entities as actors.
     entities: EntityOptions {
@@ -80,6 +82,8 @@ schema::options! {
         resident_max: u32 = 200_000, 100..=10_000_000 => "actors";
         /// How long an entity that owes nothing stays in memory after its last command.
         idle_seconds: Seconds = 120, 1..=86_400;
+        /// Client commands waiting for their turn at one entity; beyond it, 503 `overloaded` with `Retry-After`.
+        waiting_max: u32 = 2_048, 1..=1_000_000 => "commands";
     }
     /// Replication of each shard's log.
     raft: RaftOptions {

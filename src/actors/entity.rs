@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::dedup::Dedup;
 use super::effects::Couriers;
+use super::flights::Flights;
 use super::messages::{Answer, AskError, Origin, Request};
 use super::observe::Observer;
 use super::ports::{AppendError, Courier, LeaseError, Replication, VerdictListener};
@@ -28,14 +29,11 @@ use crate::domain::entity::{Fingerprint, Obligation, Settlement, Stamp};
 use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::registry::{AnyCommand, AnyState};
 use crate::domain::time::{Sequence, Timestamp};
-use crate::persistence::codec;
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
 use crate::persistence::records::{EntityBatch, Record, Verdict};
 
-/// Commands one entity lets wait; the next is answered `overloaded`. A hot SKU drains this in well under a second.
-const WAITING_MAX: usize = 4_096;
-/// Commands decided in one batch: bounds the time of a turn and the size of a log entry.
+/// Commands decided in one batch: bounds the time of a turn; its size is bounded by bytes.
 const BATCH_COMMANDS_MAX: usize = 1_024;
 
 /// What an entity actor hears.
@@ -68,9 +66,6 @@ pub enum EntityMessage {
     },
     /// Says how it is doing.
     Describe(tokio::sync::oneshot::Sender<EntityDescription>),
-    /// Plants a defect in the state in memory: the domain has no command that panics by itself.
-    #[cfg(test)]
-    Corrupt(fn(&mut Entity)),
 }
 
 impl ractor::Message for EntityMessage {}
@@ -108,6 +103,10 @@ pub struct Surroundings {
     pub gate: StorageGate,
     /// Who counts.
     pub observer: Arc<Observer>,
+    /// Batches on their way, those of dead actors included.
+    pub flights: Flights,
+    /// Client commands one entity lets wait; the next is answered `overloaded`.
+    pub waiting_max: usize,
 }
 
 /// Spawn arguments.
@@ -208,8 +207,6 @@ impl Actor for EntityActor {
             EntityMessage::Settled { obligation, settlement } => state.settle(&obligation, &settlement),
             EntityMessage::Rest { sent } => state.consider_rest(sent),
             EntityMessage::Describe(reply) => drop(reply.send(state.describe())),
-            #[cfg(test)]
-            EntityMessage::Corrupt(plant) => plant(&mut state.entity),
         }
         state.start_turn().await
     }
@@ -244,6 +241,8 @@ impl EntityActorState {
                 entity.replay(record);
             }
             entity.state.assert_invariants();
+            // What it owes is asked for at once: a panic there is a panic of replay too.
+            entity.wake_at(entity.at);
             entity
         }));
         let Ok(entity) = replayed else {
@@ -262,7 +261,7 @@ impl EntityActorState {
         self.surroundings.observer.waits(1);
         if waiting.request.origin == Origin::Owed {
             self.owed.push_back(waiting);
-        } else if self.waiting.len() < WAITING_MAX {
+        } else if self.waiting.len() < self.surroundings.waiting_max {
             self.waiting.push_back(waiting);
         } else {
             self.surroundings.observer.waits_no_more(1);
@@ -307,10 +306,21 @@ impl EntityActorState {
             commands.extend(self.waiting.drain(..self.waiting.len().min(room)));
             self.surroundings.observer.waits_no_more(commands.len());
             self.surroundings.observer.batch_formed(self.entity.id.kind, commands.len());
-            let formed = self.entity.form(commands, self.surroundings.clock.now());
+            let mut formed = self.entity.form(commands, self.surroundings.clock.now());
+            self.put_back(std::mem::take(&mut formed.left));
             self.take_off(formed).await?;
         }
         Ok(())
+    }
+
+    /// Commands that did not fit come first in the next turn, in their order.
+    fn put_back(&mut self, left: Vec<Waiting>) {
+        self.surroundings.observer.waits(left.len());
+        for command in left.into_iter().rev() {
+            let is_owed = command.request.origin == Origin::Owed;
+            let lane = if is_owed { &mut self.owed } else { &mut self.waiting };
+            lane.push_front(command);
+        }
     }
 
     /// Sends a formed turn on its way.
@@ -341,10 +351,6 @@ impl EntityActorState {
         }) {
             self.entity.dedup.remember_row(row, record.reply.clone(), record.at);
         }
-        let wake_at = self.entity.wake_at(self.entity.at);
-        if let Some(last) = formed.records.last_mut() {
-            last.wake_at = wake_at;
-        }
         formed.poisoned = false;
         Ok(())
     }
@@ -369,9 +375,9 @@ impl EntityActorState {
         }
     }
 
-    fn append(&mut self, formed: Formed) {
-        let records = codec::encode_records(&formed.records);
+    fn append(&mut self, mut formed: Formed) {
         let (first, last) = (&formed.records[0], &formed.records[formed.records.len() - 1]);
+        let records = std::mem::take(&mut formed.encoded).finish(last);
         let batch = EntityBatch {
             entity: self.entity.id.clone(),
             first_sequence: first.sequence,
@@ -383,7 +389,11 @@ impl EntityActorState {
             records,
         };
         let myself = self.myself.clone();
-        let listener = VerdictListener::new(move |outcome| drop(myself.cast(EntityMessage::Verdict(outcome))));
+        let landing = self.surroundings.flights.take_off(&self.entity.id);
+        let listener = VerdictListener::new(move |outcome| {
+            drop(landing);
+            drop(myself.cast(EntityMessage::Verdict(outcome)));
+        });
         self.flight = Flight::Batch(formed, self.surroundings.clock.monotonic());
         self.surroundings.replication.append(batch, listener);
     }
@@ -414,18 +424,11 @@ impl EntityActorState {
                 self.follow_up();
                 Ok(())
             }
-            Err(AppendError::StorageFull) => {
-                let callers = formed.answers.into_iter().map(|(reply, _)| reply);
-                for reply in callers.chain(formed.quiet.into_iter().map(|(reply, _)| reply)) {
-                    self.respond(reply, Err(AskError::StorageFull));
-                }
-                Err("the batch was refused: storage is full".into())
-            }
             Ok(Verdict::Refused { last }) => {
                 tracing::warn!(entity = %self.entity.id, %last, "batch refused, this incarnation is stale");
                 Err("the batch was refused: this incarnation is stale".into())
             }
-            Err(AppendError::Unknown) => Err("nobody knows whether the batch is stored".into()),
+            Err(AppendError) => Err("nobody knows whether the batch is stored".into()),
         }
     }
 

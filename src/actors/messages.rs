@@ -93,6 +93,12 @@ impl AskError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unknown { .. } | Self::NoLeader { .. })
     }
+
+    /// Whether this attempt was refused without its id being looked up: an earlier attempt may have happened all the
+    /// same. A rejection is not: it was decided on a state in which every earlier attempt has its outcome.
+    pub fn is_unseen(&self) -> bool {
+        !matches!(self, Self::Rejected(_))
+    }
 }
 
 /// Anything that takes a command to its entity and brings back the outcome. The router is one; tests have others.

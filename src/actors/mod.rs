@@ -4,11 +4,14 @@ pub mod dedup;
 mod effects;
 pub mod entity;
 pub mod feed_signal;
+pub mod flights;
 pub mod messages;
 pub mod observe;
 pub mod ports;
 pub mod quarantine;
 pub mod region;
+#[cfg(test)]
+mod region_tests;
 pub mod shard;
 #[cfg(test)]
 mod shard_tests;
@@ -16,4 +19,6 @@ pub mod storage_gate;
 #[cfg(test)]
 mod testkit;
 pub mod turn;
+#[cfg(test)]
+mod turn_tests;
 mod waker;

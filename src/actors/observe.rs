@@ -92,6 +92,11 @@ impl Observer {
         counter!("stockroom_quarantines_total").increment(1);
     }
 
+    /// Entities that entered quarantine since the node started.
+    pub fn quarantines(&self) -> u64 {
+        self.quarantined.load(Ordering::Relaxed)
+    }
+
     /// Actors alive now.
     pub fn resident(&self) -> u64 {
         self.resident.load(Ordering::Relaxed)

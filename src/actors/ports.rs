@@ -17,7 +17,7 @@ pub trait Replication: Send + Sync + 'static {
     async fn confirm_lease(&self) -> Result<(), LeaseError>;
 }
 
-/// Hears what became of one batch. Dropped without having heard, it hears [`AppendError::Unknown`].
+/// Hears what became of one batch. Dropped without having heard, it hears [`AppendError`].
 pub struct VerdictListener(Option<Listener>);
 
 type Listener = Box<dyn FnOnce(Result<Verdict, AppendError>) + Send>;
@@ -39,21 +39,16 @@ impl VerdictListener {
 impl Drop for VerdictListener {
     fn drop(&mut self) {
         if let Some(then) = self.0.take() {
-            then(Err(AppendError::Unknown));
+            then(Err(AppendError));
         }
     }
 }
 
-/// Why nobody knows whether a batch was stored, or that it certainly was not.
+/// Nobody knows whether a batch was stored: leadership was lost or the group stopped, and it may or may not be
+/// committed. A full disk is no such case: the log waits for room (P28).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// Leadership was lost or the group stopped: the batch may or may not be committed.
-    #[error("leadership lost while appending")]
-    Unknown,
-    /// Refused before it entered the log: too little disk (P28).
-    #[error("storage is full")]
-    StorageFull,
-}
+#[error("leadership lost while appending")]
+pub struct AppendError;
 
 /// The leader lease could not be confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -61,18 +61,19 @@ impl Health {
         Verdict::Fit
     }
 
-    /// Its replay panicked; [`Health::failed`] follows.
-    pub fn replay_panicked(&mut self, entity: &EntityId) {
-        self.case(entity).replay_panics += 1;
+    /// Its replay panicked; [`Health::failed`] is told before or after. True when it has just entered quarantine.
+    pub fn replay_panicked(&mut self, entity: &EntityId) -> bool {
+        let case = self.case(entity);
+        case.replay_panics += 1;
+        case.replay_panics == REPLAY_PANICS_MAX
     }
 
-    /// Its actor failed. True when it has just entered quarantine.
-    pub fn failed(&mut self, entity: &EntityId, now: Instant) -> bool {
+    /// Its actor failed.
+    pub fn failed(&mut self, entity: &EntityId, now: Instant) {
         let case = self.case(entity);
         case.failures += 1;
         case.failed_at = now;
         case.backoff = BACKOFF_MAX.min(BACKOFF_FIRST * 2u32.saturating_pow(case.failures - 1));
-        case.replay_panics == REPLAY_PANICS_MAX
     }
 
     /// How long it waits before its next start.
@@ -117,8 +118,8 @@ mod tests {
     async fn three_replay_panics_set_an_entity_aside_until_released() {
         let mut health = Health::default();
         for panics in 1..=3 {
-            health.replay_panicked(&entity());
-            assert_eq!(health.failed(&entity(), Instant::now()), panics == 3);
+            health.failed(&entity(), Instant::now());
+            assert_eq!(health.replay_panicked(&entity()), panics == 3);
             tokio::time::advance(Duration::from_secs(3)).await;
         }
         assert_eq!(health.of(&entity(), Instant::now()), Verdict::Quarantined);

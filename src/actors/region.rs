@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::time::Instant;
 
 use super::entity::Surroundings;
 use super::shard::{ShardActor, ShardArguments, ShardMessage, ShardOptions};
@@ -18,6 +19,8 @@ use crate::persistence::log::GroupId;
 const REHOST_FIRST: Duration = Duration::from_millis(50);
 /// Longest delay.
 const REHOST_MAX: Duration = Duration::from_secs(5);
+/// A shard that was hosted for this long begins a new row of failures.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
 /// The hosted shards, readable from anywhere on the node.
 #[derive(Clone, Default)]
@@ -34,7 +37,7 @@ impl HostedShards {
         self.0.read().expect("no holder of the table panics").keys().copied().collect()
     }
 
-    fn set(&self, group: GroupId, shard: Option<ActorRef<ShardMessage>>) {
+    pub(crate) fn set(&self, group: GroupId, shard: Option<ActorRef<ShardMessage>>) {
         let mut table = self.0.write().expect("no holder of the table panics");
         match shard {
             Some(shard) => table.insert(group, shard),
@@ -83,7 +86,10 @@ struct Hosting {
     term: u64,
     surroundings: Arc<Surroundings>,
     actor: Option<ActorRef<ShardMessage>>,
+    /// In a row.
     failures: u32,
+    /// When the actor was spawned last.
+    since: Instant,
 }
 
 /// The actor's state.
@@ -117,7 +123,9 @@ impl Actor for RegionActor {
             RegionMessage::Host { term, surroundings } => {
                 let group = surroundings.group;
                 state.drop_shard(group);
-                state.shards.insert(group, Hosting { term, surroundings, actor: None, failures: 0 });
+                state
+                    .shards
+                    .insert(group, Hosting { term, surroundings, actor: None, failures: 0, since: Instant::now() });
                 state.host(group).await;
             }
             RegionMessage::Drop { group } => state.drop_shard(group),
@@ -152,7 +160,7 @@ impl RegionState {
         match Actor::spawn_linked(None, ShardActor, arguments, self.myself.get_cell()).await {
             Ok((actor, _)) => {
                 tracing::info!(%group, term = hosting.term, "hosting shard");
-                hosting.actor = Some(actor.clone());
+                (hosting.actor, hosting.since) = (Some(actor.clone()), Instant::now());
                 self.arguments.hosted.set(group, Some(actor));
             }
             Err(error) => {
@@ -175,6 +183,9 @@ impl RegionState {
         let Some((&group, hosting)) = self.shards.iter_mut().find(|(_, hosting)| of_actor(hosting)) else { return };
         tracing::error!(%group, reason, "shard ended, it will be hosted again");
         hosting.actor = None;
+        if hosting.since.elapsed() > FORGIVEN_AFTER {
+            hosting.failures = 0;
+        }
         self.arguments.hosted.set(group, None);
         self.host_later(group);
     }

@@ -115,7 +115,7 @@ pub struct ShardActor;
 /// A living entity.
 struct Resident {
     actor: ActorRef<EntityMessage>,
-    /// Commands passed on to this incarnation.
+    /// Commands and wake-ups passed on to this incarnation.
     sent: u64,
     /// When it last heard a command.
     used_at: Instant,
@@ -180,7 +180,7 @@ impl Actor for ShardActor {
             ShardMessage::WakeDue => state.wake_due().await,
             ShardMessage::Sweep => state.sweep(),
             ShardMessage::MayRest { entity, sent } => state.let_rest(&entity, sent),
-            ShardMessage::ReplayPanicked { entity } => state.health.replay_panicked(&entity),
+            ShardMessage::ReplayPanicked { entity } => state.replay_panicked(&entity),
             ShardMessage::Residents { limit, reply } => {
                 drop(reply.send(state.residents.keys().take(limit).cloned().collect()));
             }
@@ -222,6 +222,9 @@ impl ShardState {
             }
         }
         let entity = request.entity.clone();
+        if !self.residents.contains_key(&entity) && self.surroundings.flights.is_under_way(&entity) {
+            return answer(reply, AskError::Unknown { reason: "an earlier batch of the entity has no verdict yet" });
+        }
         if !self.residents.contains_key(&entity) && !self.bring_to_life(&entity).await {
             return answer(reply, AskError::Unknown { reason: "the entity could not be started" });
         }
@@ -262,14 +265,18 @@ impl ShardState {
     fn failed(&mut self, actor: ActorId, error: &str) {
         let Some(entity) = self.by_actor.get(&actor) else { return };
         self.surroundings.observer.failed();
-        if self.health.failed(entity, Instant::now()) {
-            self.surroundings.observer.quarantined();
-            tracing::error!(%entity, error, "entity quarantined: its journal panics on replay; others go on");
-        } else {
-            tracing::warn!(%entity, error, "entity failed, it will be restarted");
-        }
+        self.health.failed(entity, Instant::now());
+        tracing::warn!(%entity, error, "entity failed, it may be restarted");
         // What it owed is in the wake rows: have them looked at once its backoff is over.
         self.waker.look_again_after(self.health.backoff(entity));
+    }
+
+    /// May be heard before or after the failure itself: supervision overtakes messages.
+    fn replay_panicked(&mut self, entity: &EntityId) {
+        if self.health.replay_panicked(entity) {
+            self.surroundings.observer.quarantined();
+            tracing::error!(%entity, "entity quarantined: its journal panics on replay; others go on");
+        }
     }
 
     async fn wake_due(&mut self) {
@@ -277,13 +284,16 @@ impl ShardState {
             if self.health.of(&entity, Instant::now()) != HealthVerdict::Fit {
                 continue;
             }
-            if !self.residents.contains_key(&entity) {
+            match self.residents.get_mut(&entity) {
+                // Its row stays due: the next walk finds it again.
+                None if self.surroundings.flights.is_under_way(&entity) => {}
                 // An entity looks at its own deadline when it comes to life.
-                self.bring_to_life(&entity).await;
-            } else if let Some(resident) = self.residents.get(&entity)
-                && resident.ending.is_none()
-            {
-                drop(resident.actor.cast(EntityMessage::Wake));
+                None => drop(self.bring_to_life(&entity).await),
+                Some(resident) if resident.ending.is_none() => {
+                    resident.sent += 1;
+                    drop(resident.actor.cast(EntityMessage::Wake));
+                }
+                Some(_) => {}
             }
         }
     }

@@ -1,259 +1,263 @@
-//! A shard and its entities over a scripted log: the rules of a turn (P8–P11, P15), of rest (P16), of failure.
+//! The shard and its residents: coming to life, resting, waking, failing, being set aside (P10, P13, P16).
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use super::entity::EntityMessage;
-use super::messages::{Answer, AskError, Origin};
-use super::ports::LeaseError;
+use super::messages::{AskError, Origin, Request};
 use super::shard::{ShardMessage, ShardOptions};
-use super::testkit::{Fate, GROUP, HostedShard, receive, reserve_owed, show, to_stock, until};
-use super::turn::Entity;
-use crate::domain::ids::{EntityId, HoldId, OrderId};
-use crate::domain::quantity::Quantity;
+use super::testkit::{Bench, QUIET, foreign_batch, hold, hold_for, receive, show};
+use crate::domain::entity::{Destination, Fingerprint, Settlement, Stamp};
+use crate::domain::ids::{CommandId, EntityId, HoldId};
+use crate::domain::pricing::{JsonText, Prices};
+use crate::domain::product::{ProductCommand, ProductDocument, ProductStatus, Variant};
 use crate::domain::registry::{AnyCommand, AnyEvent, AnyReply};
-use crate::domain::rejection::Rejection;
-use crate::domain::stock::{Holder, ReturnKey, StockCommand, StockEvent, StockReply};
-use crate::domain::time::Sequence;
+use crate::domain::stock::{StockEvent, StockReply};
+use crate::domain::testkit::{id16, sku};
 use crate::persistence::codec;
-use crate::persistence::records::EntityBatch;
-use crate::persistence::testkit::{batch, record, stock};
+use crate::persistence::records::{EntityBatch, Record, Verdict};
+use crate::persistence::testkit::record;
 
-async fn hosted() -> HostedShard {
-    HostedShard::start(ShardOptions::default()).await
+/// Entities rest one second after their last command.
+fn restless() -> ShardOptions {
+    ShardOptions { idle_after: Duration::from_secs(1), ..ShardOptions::default() }
 }
 
-fn available(answer: &Answer) -> u64 {
-    match &answer.reply {
-        AnyReply::Stock(StockReply::Counted(numbers)) => numbers.available,
-        AnyReply::Stock(StockReply::Shown(view)) => view.numbers.available,
-        other => panic!("no numbers in {other:?}"),
+fn id(name: &str) -> EntityId {
+    EntityId::stock(&sku(name))
+}
+
+async fn held(bench: &Bench, name: &str) -> u64 {
+    match bench.ask(show(name)).await.unwrap().reply {
+        AnyReply::Stock(StockReply::Shown(view)) => view.numbers.held,
+        other => panic!("{other:?}"),
     }
 }
 
-/// One record that takes five units from an item that has none: no rule allows it, replay panics.
-fn poison(sku: &str) -> EntityBatch {
-    let mut record = record(1);
-    let (delta, reason, available) = (-5, "planted".to_owned(), 0);
-    record.events = vec![AnyEvent::Stock(StockEvent::Adjusted { delta, reason, available })];
-    EntityBatch { records: codec::encode_records(&[record]), ..batch(sku, 1, 1) }
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_batch_is_in_flight_and_the_next_forms_behind_it() {
-    let shard = hosted().await;
-    shard.log.set_fate(Fate::Held);
-    let first = shard.send(receive("TEA", 1, 10));
-    until("the first batch is on its way", async || shard.log.held() == [1]).await;
-    let others: Vec<_> = (2..=6).map(|number| shard.send(receive("TEA", number, 1))).collect();
-    until("the others have arrived", async || shard.residents().await == [stock("TEA")]).await;
-    assert_eq!(shard.log.held(), [1], "a second batch before the first one's verdict");
-    shard.log.let_go();
-    assert_eq!(available(&first.await.unwrap().unwrap()), 10);
-    until("the rest is one batch", async || shard.log.held() == [5]).await;
-    shard.log.let_go();
-    let mut seen = Vec::new();
-    for other in others {
-        seen.push(available(&other.await.unwrap().unwrap()));
-    }
-    assert_eq!(seen, [11, 12, 13, 14, 15]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_leaves_only_after_its_verdict() {
-    let shard = hosted().await;
-    shard.log.set_fate(Fate::Held);
-    let mut answer = shard.send(receive("TEA", 1, 10));
-    until("the batch is on its way", async || shard.log.held() == [1]).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(answer.try_recv().is_err(), "answered before the verdict");
-    shard.log.let_go();
-    assert_eq!(available(&answer.await.unwrap().unwrap()), 10);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_no_that_rests_on_a_record_waits_for_its_verdict() {
-    let shard = hosted().await;
-    shard.ask(receive("TEA", 1, 3)).await.unwrap();
-    shard.log.set_fate(Fate::Held);
-    let adjust = |number, delta| {
-        let command = StockCommand::Adjust { delta, reason: "count".to_owned() };
-        shard.send(to_stock("TEA", number, Origin::Router, command))
+/// A product of one variant, which owes its stock item a List.
+fn put_product() -> Request {
+    let (title, attributes, prices) = (String::from("Tea"), JsonText::empty_object(), Prices([].into()));
+    let variant = Variant { sku: sku("TEA"), title: title.clone(), attributes: attributes.clone(), prices };
+    let document = ProductDocument {
+        title,
+        description: String::new(),
+        categories: Vec::new(),
+        attributes,
+        media: Vec::new(),
+        status: ProductStatus::Active,
+        variants: vec![variant],
     };
-    let blocking = adjust(2, -1);
-    until("a batch is on its way", async || shard.log.held() == [1]).await;
-    let (taken, mut refused) = (adjust(3, -2), adjust(4, -1));
-    shard.log.let_go();
-    blocking.await.unwrap().unwrap();
-    until("the batch with the no is on its way", async || shard.log.held() == [1]).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(refused.try_recv().is_err(), "a no left before the record it rests on was stored");
-    shard.log.let_go();
-    assert_eq!(available(&taken.await.unwrap().unwrap()), 0);
-    let no = refused.await.unwrap();
-    assert!(matches!(no, Err(AskError::Rejected(Rejection::InsufficientStock { .. }))), "{no:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn reads_and_refusals_need_the_leader_lease() {
-    let shard = hosted().await;
-    shard.ask(receive("TEA", 1, 3)).await.unwrap();
-    shard.log.set_lease(Err(LeaseError));
-    let read = shard.ask_once(show("TEA")).await;
-    assert!(matches!(read, Err(AskError::Unknown { .. })), "{read:?}");
-    let again = shard.ask_once(receive("TEA", 1, 3)).await;
-    assert!(matches!(again, Err(AskError::Unknown { .. })), "a replay needs it too: {again:?}");
-    shard.log.set_lease(Ok(()));
-    assert_eq!(available(&shard.ask_once(show("TEA")).await.unwrap()), 3);
-    assert!(shard.ask_once(receive("TEA", 1, 3)).await.unwrap().replayed);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stale_actor_is_refused_whole_and_its_callers_find_the_journal_as_it_is() {
-    let shard = hosted().await;
-    shard.ask(receive("TEA", 1, 3)).await.unwrap();
-    shard.log.store_behind_its_back(batch("TEA", 2, 4));
-    let refused = shard.ask_once(receive("TEA", 2, 5)).await;
-    assert!(matches!(refused, Err(AskError::Unknown { .. })), "{refused:?}");
-    let answer = shard.ask(receive("TEA", 2, 5)).await.unwrap();
-    assert_eq!((answer.sequence, available(&answer), answer.replayed), (Sequence(5), 8, false));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_retry_after_an_unknown_outcome_never_happens_twice() {
-    let shard = hosted().await;
-    for (number, fate) in [(1, Fate::AppliedButUnknown), (2, Fate::Lost)] {
-        shard.log.set_fate(fate);
-        let unknown = shard.ask_once(receive("TEA", number, 5)).await;
-        assert!(matches!(unknown, Err(AskError::Unknown { .. })), "{unknown:?}");
-        shard.log.set_fate(Fate::Applied);
-        let answer = shard.ask(receive("TEA", number, 5)).await.unwrap();
-        assert_eq!((available(&answer), answer.replayed), (5 * u64::from(number), fate == Fate::AppliedButUnknown));
+    Request {
+        entity: "product/tea".parse().unwrap(),
+        command: AnyCommand::Product(ProductCommand::Put { document: document.into(), expected_version: None }),
+        stamp: Stamp { command: CommandId(id16(50)), fingerprint: Fingerprint([50; 32]) },
+        origin: Origin::Router,
+        budget: Duration::from_secs(10),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn owed_commands_are_decided_before_waiting_clients() {
-    let shard = hosted().await;
-    shard.ask(receive("TEA", 1, 3)).await.unwrap();
-    shard.log.set_fate(Fate::Held);
-    shard.send(receive("TEA", 2, 1));
-    until("a batch is on its way", async || shard.log.held() == [1]).await;
-    let client = shard.send(receive("TEA", 3, 1));
-    let owed = shard.send(reserve_owed("TEA", 4));
-    shard.log.let_go();
-    until("both are in one batch", async || shard.log.held() == [2]).await;
-    shard.log.let_go();
-    assert_eq!(owed.await.unwrap().unwrap().sequence, Sequence(3));
-    assert_eq!(client.await.unwrap().unwrap().sequence, Sequence(4));
+async fn an_idle_entity_rests_and_comes_back_as_it_was() {
+    let bench = Bench::with(restless()).await;
+    bench.receive("TEA", 5).await;
+    bench.ask(hold("TEA", 1, 2)).await.unwrap();
+    assert_eq!(bench.residents().await, [id("TEA")]);
+    bench
+        .until("it rests, its hold's deadline notwithstanding", async |bench| bench.residents().await.is_empty())
+        .await;
+    assert_eq!(held(&bench, "TEA").await, 2);
+    assert_eq!(bench.observer.resident(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_command_is_a_no_and_leaves_no_trace() {
-    let shard = hosted().await;
-    let entity = shard.lone_entity(stock("TEA")).await;
-    let send = |request| {
-        let (reply, answer) = oneshot::channel();
-        entity.cast(EntityMessage::Ask { request, reply: Some(reply) }).unwrap();
-        answer
-    };
-    send(receive("TEA", 1, 3)).await.unwrap().unwrap();
-    let plant = |entity: &mut Entity| {
-        let (hold, order) = (HoldId([1; 16]), OrderId([1; 16]));
-        let (key, quantity) = (ReturnKey::Undone, Quantity::new(1).unwrap());
-        let nothing_was_sold = StockEvent::Returned { hold, order, key, quantity, available: 0 };
-        entity.state.apply(&AnyEvent::Stock(nothing_was_sold), entity.at);
-    };
-    entity.cast(EntityMessage::Corrupt(plant)).unwrap();
-    let outcome = send(receive("TEA", 2, 5)).await.unwrap();
-    assert_eq!(outcome, Err(AskError::Panicked));
-    let after = send(show("TEA")).await.unwrap().unwrap();
-    assert_eq!((after.sequence, available(&after)), (Sequence(1), 3), "the state is the journal's again");
-    let next = send(receive("TEA", 2, 5)).await.unwrap().unwrap();
-    assert_eq!((next.sequence, available(&next)), (Sequence(2), 8));
+async fn an_entity_that_owes_does_not_rest_until_it_is_settled() {
+    let mut bench = Bench::with(restless()).await;
+    bench.ask(put_product()).await.unwrap();
+    let (_, answer) = bench.sent.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(bench.residents().await.len(), 1, "it owes a listing");
+    answer.send(Settlement::Accepted(AnyReply::Stock(StockReply::Listed { version: 1 }))).unwrap();
+    bench.until("it rests", async |bench| bench.residents().await.is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entity_that_cannot_be_replayed_is_set_aside_and_others_go_on() {
-    let shard = hosted().await;
-    shard.log.store_behind_its_back(poison("BAD"));
-    until("the poison is stored", async || shard.journal.tail(GROUP, &stock("BAD")).await.unwrap().last.0 == 1).await;
-    let outcome = shard.ask(show("BAD")).await;
-    assert_eq!(outcome, Err(AskError::Quarantined { entity: stock("BAD") }));
-    assert_eq!(available(&shard.ask(receive("TEA", 1, 3)).await.unwrap()), 3);
-    assert_eq!(quarantined(&shard).await, [(stock("BAD"), 3)]);
-    assert!(!release(&shard, stock("TEA")).await, "it was not quarantined");
-    assert!(release(&shard, stock("BAD")).await);
-    assert_eq!(quarantined(&shard).await, []);
-    let outcome = shard.ask(show("BAD")).await;
-    assert_eq!(outcome, Err(AskError::Quarantined { entity: stock("BAD") }), "released, tried, set aside again");
-}
-
-async fn quarantined(shard: &HostedShard) -> Vec<(EntityId, u32)> {
-    let (reply, answer) = oneshot::channel();
-    shard.actor.cast(ShardMessage::Quarantined(reply)).unwrap();
-    answer.await.unwrap()
-}
-
-async fn release(shard: &HostedShard, entity: EntityId) -> bool {
-    let (reply, answer) = oneshot::channel();
-    shard.actor.cast(ShardMessage::Release { entity, reply }).unwrap();
-    answer.await.unwrap()
+async fn what_is_owed_is_sent_only_once_it_is_stored_and_again_under_its_name_after_a_crash() {
+    let mut bench = Bench::new().await;
+    bench.log.hold();
+    drop(bench.send(put_product()));
+    tokio::time::sleep(QUIET).await;
+    assert!(bench.sent.try_recv().is_err(), "sent before it was stored");
+    bench.log.release().await;
+    let (first, _lost) = bench.sent.recv().await.unwrap();
+    let (obligation, Destination::Entity(to, command)) = (first.obligation.to_string(), first.to) else { panic!() };
+    assert_eq!((obligation.as_str(), to), ("product/tea/list/TEA/1", id("TEA")));
+    for _ in 0..2 {
+        bench.restart().await;
+        let (again, _lost) = bench.sent.recv().await.expect("its wake row brings it back");
+        assert_eq!(again.obligation, first.obligation);
+        assert!(matches!(again.to, Destination::Entity(_, same) if same == command));
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_entities_rest_and_come_back_with_everything() {
-    let shard = HostedShard::start(ShardOptions { idle_after: Duration::from_secs(30), residents_max: 100 }).await;
-    shard.ask(receive("TEA", 1, 3)).await.unwrap();
+async fn a_hold_of_a_resting_item_ends_on_time() {
+    let bench = Bench::with(restless()).await;
+    bench.receive("TEA", 5).await;
+    bench.ask(hold_for("TEA", 1, 2, Duration::from_secs(30))).await.unwrap();
+    bench.until("it rests", async |bench| bench.residents().await.is_empty()).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!(shard.residents().await, [stock("TEA")], "not idle long enough");
-    until("it rests", async || {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        shard.residents().await.is_empty()
+    assert_eq!(bench.log.records().len(), 2, "not yet");
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let last = bench.log.records().pop().unwrap();
+    assert!(matches!(&last[0].events[..], [AnyEvent::Stock(StockEvent::Expired { .. })]), "{last:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_missed_while_the_node_was_down_is_made_up_for() {
+    let mut bench = Bench::new().await;
+    bench.receive("TEA", 5).await;
+    bench.ask(hold_for("TEA", 1, 2, Duration::from_secs(30))).await.unwrap();
+    bench.shard.stop_and_wait(None, None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bench.restart().await;
+    bench.until("the hold has ended", async |bench| bench.log.records().len() == 3).await;
+    assert_eq!(held(&bench, "TEA").await, 0);
+}
+
+/// Goes to the end of the queue of tasks that are ready: everybody ready before runs once. tokio's own yield would let
+/// the whole conversation end.
+async fn let_others_step() {
+    let mut stepped = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut stepped, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
     })
     .await;
-    assert_eq!(available(&shard.ask_once(show("TEA")).await.unwrap()), 3);
-    assert!(shard.ask_once(receive("TEA", 1, 3)).await.unwrap().replayed, "the window came back too");
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_the_cap_the_least_recently_used_rest_first() {
-    let shard = HostedShard::start(ShardOptions { idle_after: Duration::from_secs(3600), residents_max: 2 }).await;
-    for (number, sku) in [(1, "A"), (2, "B"), (3, "C"), (4, "D")] {
-        shard.ask(receive(sku, number, 1)).await.unwrap();
+async fn a_command_that_meets_an_entity_going_to_rest_is_answered_by_its_next_incarnation() {
+    let bench = Bench::with(ShardOptions { idle_after: Duration::ZERO, ..ShardOptions::default() }).await;
+    bench.receive("TEA", 5).await;
+    for yields in 0..40 {
+        bench.shard.cast(ShardMessage::Sweep).unwrap();
+        for _ in 0..yields {
+            let_others_step().await;
+        }
+        let several = [bench.send(show("TEA")), bench.send(receive("TEA", yields, 1, Origin::Router))];
+        for answer in several {
+            assert!(matches!(answer.await, Ok(Ok(_))), "lost after {yields} steps");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn above_the_limit_the_least_recently_used_rest_first() {
+    let bench = Bench::with(ShardOptions { idle_after: Duration::from_secs(3600), residents_max: 3 }).await;
+    for name in ["A", "B", "C", "D", "E", "A"] {
+        bench.receive(name, 1).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    shard.ask(show("A")).await.unwrap();
-    until("two remain", async || shard.residents().await.len() == 2).await;
-    assert_eq!(shard.residents().await, [stock("A"), stock("D")]);
+    bench.until("two have gone", async |bench| bench.residents().await.len() == 3).await;
+    assert_eq!(bench.residents().await, [id("A"), id("D"), id("E")]);
+    assert_eq!(bench.observer.resident(), 3);
+    assert!(bench.ask(show("B")).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn commands_that_meet_an_entity_going_to_rest_are_not_lost() {
-    let shard = HostedShard::start(ShardOptions { idle_after: Duration::ZERO, residents_max: 100 }).await;
-    for number in 1..=60 {
-        let answer = shard.ask_once(receive("TEA", number, 1)).await.unwrap();
-        assert_eq!(available(&answer), u64::from(number));
-        shard.actor.cast(ShardMessage::Sweep).unwrap();
-        tokio::time::sleep(Duration::from_micros(u64::from(number) * 13)).await;
+async fn a_failed_entity_waits_longer_each_time_and_others_go_on() {
+    let bench = Bench::new().await;
+    bench.receive("TEA", 5).await;
+    bench.receive("CUP", 5).await;
+    let mut pauses = Vec::new();
+    for number in 1..=5 {
+        bench.log.hold();
+        let lost = bench.send(hold("TEA", number, 1));
+        tokio::time::sleep(QUIET).await;
+        bench.log.forget_waiting();
+        bench.log.release().await;
+        assert!(lost.await.is_err());
+        let failed = tokio::time::Instant::now();
+        assert!(bench.ask(show("CUP")).await.is_ok());
+        while bench.ask(show("TEA")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        pauses.push(failed.elapsed());
     }
+    assert!(pauses.windows(2).all(|pair| pair[1] > pair[0] * 3 / 2), "{pauses:?}");
+}
+
+/// A record that cannot be replayed: a sale of a hold that never was.
+async fn plant_poison(bench: &Bench, name: &str) {
+    let events = vec![AnyEvent::Stock(StockEvent::Committed { hold: HoldId(id16(1)) })];
+    let poison = Record { events, ..record(1) };
+    let batch = EntityBatch { records: codec::encode_records(&[poison]), ..foreign_batch(name, 1) };
+    assert_eq!(bench.log.apply(batch).await, Verdict::Stored);
+}
+
+async fn quarantined(bench: &Bench) -> Vec<EntityId> {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    bench.shard.cast(ShardMessage::Quarantined(reply)).unwrap();
+    answer.await.unwrap().into_iter().map(|(entity, _)| entity).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_wakes_an_entity_at_rest() {
-    let shard = HostedShard::start(ShardOptions { idle_after: Duration::ZERO, residents_max: 100 }).await;
-    shard.ask(receive("TEA", 1, 3)).await.unwrap();
-    let mut hold = reserve_owed("TEA", 2);
-    if let AnyCommand::Stock(StockCommand::Reserve(reserve)) = &mut hold.command {
-        (reserve.holder, reserve.ttl) = (Holder::Shopper, Duration::from_secs(30));
+async fn an_entity_that_cannot_be_replayed_is_set_aside_until_released_and_others_go_on() {
+    let bench = Bench::new().await;
+    plant_poison(&bench, "BAD").await;
+    bench.receive("TEA", 5).await;
+    let refused = bench.ask_until_known(show("BAD")).await;
+    assert_eq!(refused, Err(AskError::Quarantined { entity: id("BAD") }));
+    assert_eq!(quarantined(&bench).await, [id("BAD")]);
+    assert_eq!(bench.observer.quarantines(), 1);
+    assert!(bench.ask(show("TEA")).await.is_ok());
+    let (reply, released) = tokio::sync::oneshot::channel();
+    bench.shard.cast(ShardMessage::Release { entity: id("BAD"), reply }).unwrap();
+    assert!(released.await.unwrap());
+    assert!(matches!(bench.ask(show("BAD")).await, Err(AskError::Unknown { .. })), "it is tried again");
+    assert_eq!(bench.ask_until_known(show("BAD")).await, Err(AskError::Quarantined { entity: id("BAD") }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_cannot_bring_an_entity_into_quarantine() {
+    let bench = Bench::new().await;
+    bench.receive("TEA", 5).await;
+    let command = AnyCommand::Cart(crate::domain::cart::CartCommand::Show);
+    for _ in 0..20 {
+        let misled = Request { command: command.clone(), ..show("TEA") };
+        assert_eq!(bench.ask(misled).await, Err(AskError::Panicked));
     }
-    hold.origin = Origin::Router;
-    shard.ask(hold).await.unwrap();
-    until("the hold has ended by itself", async || {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        shard.journal.tail(GROUP, &stock("TEA")).await.unwrap().last == Sequence(3)
-    })
-    .await;
-    assert_eq!(available(&shard.ask(show("TEA")).await.unwrap()), 3);
+    assert!(quarantined(&bench).await.is_empty());
+    assert!(bench.ask(show("TEA")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_speaks_for_an_entity_while_the_batch_of_a_dead_actor_is_under_way() {
+    let mut bench = Bench::new().await;
+    bench.receive("TEA", 1).await;
+    bench.log.hold();
+    drop(bench.send(receive("TEA", 1, 5, Origin::Router)));
+    tokio::time::sleep(QUIET).await;
+    bench.restart().await;
+    let early = bench.ask(hold("TEA", 2, 6)).await;
+    assert!(matches!(early, Err(AskError::Unknown { .. })), "a no here would be a lie in a moment: {early:?}");
+    bench.log.release().await;
+    assert!(bench.ask_until_known(hold("TEA", 2, 6)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_is_answered_like_everybody_while_thousands_of_entities_wake() {
+    let mut bench = Bench::new().await;
+    for number in 0..600 {
+        let name = format!("SKU-{number}");
+        bench.receive(&name, 1).await;
+        bench.ask(hold_for(&name, 1, 1, Duration::from_secs(5))).await.unwrap();
+    }
+    bench.shard.stop_and_wait(None, None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bench.restart().await;
+    bench.receive("TEA", 1).await;
+    assert!(bench.residents().await.len() < 600, "activation is bounded");
+    bench.until("every hold has ended", async |bench| bench.log.records().len() == 1_801).await;
 }

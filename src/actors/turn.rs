@@ -18,7 +18,12 @@ use crate::domain::ids::EntityId;
 use crate::domain::registry::{AnyDecision, AnyState};
 use crate::domain::rejection::Rejection;
 use crate::domain::time::{Sequence, Timestamp};
+use crate::persistence::codec::RecordsWriter;
 use crate::persistence::records::{CommandRow, Record, Remembered, WindowEntry};
+
+/// Record bytes after which a batch takes no more commands. A single record has at most about 1 MiB (a product, a full
+/// cart), so that a batch stays far below the largest log entry.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Where an answer goes; `None` for commands the entity gives itself.
 pub type ReplySender = Option<oneshot::Sender<Result<Answer, AskError>>>;
@@ -66,6 +71,12 @@ pub struct Formed {
     pub quiet: Vec<(ReplySender, Result<Answer, AskError>)>,
     /// Dedup hits whose reply must be read from the journal.
     pub recorded: Vec<(ReplySender, Sequence)>,
+    /// The records but the last, encoded.
+    pub encoded: RecordsWriter,
+    /// Commands that no longer fit: they form the next batch.
+    pub left: Vec<Waiting>,
+    /// When the entity wants attention after these records (P13).
+    pub wake_at: Option<Timestamp>,
     /// A panic left the state unusable; it holds more than `records` say.
     pub poisoned: bool,
 }
@@ -86,18 +97,18 @@ impl Entity {
         let mut rest = waiting.into_iter();
         for command in rest.by_ref() {
             self.step(command, at, &mut formed);
-            if formed.poisoned {
+            if formed.poisoned || formed.encoded.bytes() >= BATCH_BYTES_MAX {
                 break;
             }
+        }
+        if !formed.poisoned {
+            formed.left = rest.by_ref().collect();
         }
         for command in rest {
             formed.quiet.push((command.reply, Err(AskError::Unknown { reason: "the entity is being reloaded" })));
         }
-        if !formed.poisoned {
-            let wake_at = self.wake_at(at);
-            if let Some(last) = formed.records.last_mut() {
-                last.wake_at = wake_at;
-            }
+        if let Some(last) = formed.records.last_mut() {
+            last.wake_at = formed.wake_at;
         }
         formed
     }
@@ -142,13 +153,15 @@ impl Entity {
                 self.state.apply(event, at);
             }
             self.state.assert_invariants();
+            self.wake_at(at)
         }));
-        if applied.is_err() {
+        let Ok(wake_at) = applied else {
             tracing::error!(entity = %self.id, command = request.command.name(), "applying a command panicked");
             formed.poisoned = true;
             formed.quiet.push((reply, Err(AskError::Panicked)));
             return;
-        }
+        };
+        formed.wake_at = wake_at;
         self.record(&request, decision, at, reply, formed);
     }
 
@@ -234,6 +247,9 @@ impl Entity {
         formed.vault.extend(decision.vault);
         let answer = Answer { reply: record.reply.clone(), sequence: record.sequence, at, replayed: decision.replayed };
         formed.answers.push((reply, answer));
+        if let Some(before) = formed.records.last() {
+            formed.encoded.add(before);
+        }
         formed.records.push(record);
     }
 }

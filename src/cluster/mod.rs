@@ -11,3 +11,5 @@ pub mod restore;
 pub mod router;
 pub mod setup;
 pub mod upkeep;
+#[cfg(test)]
+mod upkeep_tests;

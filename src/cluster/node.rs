@@ -21,6 +21,7 @@ use super::router::Router;
 use super::setup::{self, SetupError};
 use crate::actors::entity::Surroundings;
 use crate::actors::feed_signal::FeedSignal;
+use crate::actors::flights::Flights;
 use crate::actors::observe::Observer;
 use crate::actors::region::{HostedShards, RegionActor, RegionArguments, RegionMessage};
 use crate::actors::shard::ShardOptions;
@@ -72,6 +73,10 @@ pub struct NodeOptions {
     pub timing: RaftTiming,
     /// Limits of its shards.
     pub shard: ShardOptions,
+    /// Client commands under way per shard; the next is refused.
+    pub in_flight_per_shard_max: usize,
+    /// Client commands waiting for their turn at one entity; the next is refused.
+    pub waiting_per_entity_max: usize,
 }
 
 /// Why a node cannot start.
@@ -134,7 +139,7 @@ impl Node {
         tokio::spawn(Folder::new(seams.store.clone(), seams.turns.clone()).run(wanted));
         let all_groups = (0..=ShardCount::MAX).map(GroupId);
         let mut node = Self {
-            router: Router::new(hosted.clone()),
+            router: Router::new(hosted.clone(), options.in_flight_per_shard_max),
             shards: options.shards,
             genesis: None,
             groups: BTreeMap::new(),
@@ -151,6 +156,7 @@ impl Node {
         };
         node.start_group(GroupId::META).await?;
         node.hosting([GroupId::META]).await?;
+        node.clock.not_before(newest_time_on_disk(&node.journal).await?);
         let genesis = setup::genesis(&node.router, &*node.seams.rng, node.options.shards, node.options.member).await?;
         node.shards = ShardCount::new(genesis.shards).ok_or(SetupError::Answer)?;
         node.genesis = Some(genesis);
@@ -159,6 +165,8 @@ impl Node {
             node.start_group(group).await?;
         }
         node.hosting(node.shards.groups()).await?;
+        // The store may have been behind: by now the log's last records are in it.
+        node.clock.not_before(newest_time_on_disk(&node.journal).await?);
         Ok(node)
     }
 
@@ -268,6 +276,8 @@ impl Node {
             clock: self.clock.clone(),
             gate: self.gate.clone(),
             observer: self.observer.clone(),
+            flights: Flights::default(),
+            waiting_max: self.options.waiting_per_entity_max,
         });
         tokio::spawn(follow(group.id(), group.leadership(), self.region.clone(), surroundings));
     }

@@ -24,14 +24,15 @@ use crate::rng::{Rng, SeededRng};
 const LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// A node on a data directory.
-struct Running {
-    node: Node,
+pub(super) struct Running {
+    pub node: Node,
+    pub seams: Seams,
     rng: Arc<dyn Rng>,
     _directory: DataDir,
 }
 
 impl Running {
-    async fn start(path: &Path) -> Self {
+    pub async fn start(path: &Path) -> Self {
         let directory = DataDir::open(path).unwrap();
         let Storage { log, store, checkpoints, turns, .. } = Storage::open(&directory, LOG_BYTES_MAX).await.unwrap();
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
@@ -44,11 +45,13 @@ impl Running {
             shards: ShardCount::new(2).unwrap(),
             timing: RaftTiming::default(),
             shard: ShardOptions::default(),
+            in_flight_per_shard_max: 1_000,
+            waiting_per_entity_max: 1_000,
         };
-        Self { node: Node::start(seams, options).await.unwrap(), rng, _directory: directory }
+        Self { node: Node::start(seams.clone(), options).await.unwrap(), seams, rng, _directory: directory }
     }
 
-    async fn ask(&self, entity: EntityId, command: StockCommand) -> StockReply {
+    pub async fn ask(&self, entity: EntityId, command: StockCommand) -> StockReply {
         let stamp = Stamp { command: CommandId(self.rng.next_id()), fingerprint: Fingerprint::default() };
         let command = AnyCommand::Stock(command);
         let budget = Duration::from_secs(30);

@@ -20,8 +20,6 @@ use crate::domain::ids::EntityId;
 use crate::domain::registry::Kind;
 use crate::persistence::log::GroupId;
 
-/// Client commands under way per shard; the next is answered `overloaded`.
-const IN_FLIGHT_PER_SHARD_MAX: usize = 8_192;
 /// First pause before asking again; doubles up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(5);
 /// Longest pause.
@@ -34,13 +32,15 @@ pub struct Router {
     shards: Arc<OnceLock<ShardCount>>,
     hosted: HostedShards,
     places: Arc<[OnceLock<Arc<Semaphore>>]>,
+    /// Client commands under way per shard; the next is answered `overloaded`.
+    in_flight_max: usize,
 }
 
 impl Router {
-    /// A router over the shards hosted on this node.
-    pub fn new(hosted: HostedShards) -> Self {
+    /// A router over the shards hosted on this node, with at most so many client commands under way per shard.
+    pub fn new(hosted: HostedShards, in_flight_max: usize) -> Self {
         let places = (0..=ShardCount::MAX).map(|_| OnceLock::new()).collect();
-        Self { shards: Arc::default(), hosted, places }
+        Self { shards: Arc::default(), hosted, places, in_flight_max }
     }
 
     /// Tells the router, once, how entities are spread.
@@ -52,13 +52,13 @@ impl Router {
     /// Commands that may still be admitted to the busiest shard, for status.
     pub fn free_places(&self) -> usize {
         let used = self.places.iter().filter_map(OnceLock::get);
-        used.map(|places| places.available_permits()).min().unwrap_or(IN_FLIGHT_PER_SHARD_MAX)
+        used.map(|places| places.available_permits()).min().unwrap_or(self.in_flight_max)
     }
 
     /// Client commands under way, all shards together.
     pub fn in_flight(&self) -> usize {
         let used = self.places.iter().filter_map(OnceLock::get);
-        used.map(|places| IN_FLIGHT_PER_SHARD_MAX - places.available_permits()).sum()
+        used.map(|places| self.in_flight_max - places.available_permits()).sum()
     }
 
     fn group_of(&self, entity: &EntityId) -> Result<GroupId, AskError> {
@@ -73,7 +73,7 @@ impl Router {
         if origin == Origin::Owed {
             return Ok(None);
         }
-        let place = self.places[group.0 as usize].get_or_init(|| Arc::new(Semaphore::new(IN_FLIGHT_PER_SHARD_MAX)));
+        let place = self.places[group.0 as usize].get_or_init(|| Arc::new(Semaphore::new(self.in_flight_max)));
         let place = place.clone().try_acquire_owned();
         place.map(Some).map_err(|_| AskError::Overloaded { retry_after: Duration::from_secs(1) })
     }
@@ -111,7 +111,8 @@ impl Router {
         loop {
             request.budget = deadline.saturating_duration_since(Instant::now());
             let error = match self.ask_once(group, request.clone(), deadline).await {
-                Err(error) if error.is_transient() => error,
+                // Whoever refuses an attempt unseen says nothing about an earlier one that may have happened.
+                Err(error) if error.is_transient() || (maybe_happened && error.is_unseen()) => error,
                 outcome => return outcome,
             };
             maybe_happened |= matches!(error, AskError::Unknown { .. });
@@ -124,10 +125,14 @@ impl Router {
     }
 }
 
-/// Once any attempt may have happened, a later certain "no leader" is no certainty about the whole.
+/// Once any attempt may have happened, a later refusal that never looked at the entity is no certainty about the whole.
 fn unknown(error: AskError) -> AskError {
     match error {
         AskError::Unknown { .. } => error,
-        _ => AskError::Unknown { reason: "leadership was lost while asking" },
+        _ => AskError::Unknown { reason: "an earlier attempt may have happened, the last one was refused unseen" },
     }
 }
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -102,7 +102,7 @@ impl Upkeep {
         }
     }
 
-    async fn look_at_space(&self) {
+    pub(super) async fn look_at_space(&self) {
         let Some(free) = self.space.free_bytes() else { return };
         metrics::gauge!("stockroom_disk_free_bytes").set(free as f64);
         let full = free < self.options.reserve_bytes;
@@ -124,7 +124,7 @@ impl Upkeep {
         }
     }
 
-    async fn look_at_logs(&self) {
+    pub(super) async fn look_at_logs(&self) {
         let holding: BTreeSet<GroupId> = match self.log.reclaim().await {
             Ok(groups) => groups.into_iter().collect(),
             Err(error) => {

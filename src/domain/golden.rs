@@ -32,6 +32,9 @@ macro_rules! pinned {
     }};
 }
 
+mod orders;
+mod states;
+
 fn listing() -> Arc<Listing> {
     Arc::new(Listing {
         product: "tea".parse().unwrap(),
@@ -249,8 +252,12 @@ fn products() -> Vec<String> {
     lines
 }
 
+fn genesis() -> Genesis {
+    Genesis { cluster: ClusterId(id16(1)), shards: 12, secret: Secret([2; 32]), node: NodeId(1) }
+}
+
 fn clusters() -> Vec<String> {
-    let genesis = Genesis { cluster: ClusterId(id16(1)), shards: 12, secret: Secret([2; 32]), node: NodeId(1) };
+    let genesis = genesis();
     let id = ApiKeyId(id16(3));
     let mut lines = pinned!(
         "cluster event",
@@ -342,7 +349,10 @@ fn parts() -> Vec<String> {
 
 #[test]
 fn everything_journaled_keeps_its_bytes() {
-    let lines = [stock_events(), stock_replies(), cart_events(), cart_replies(), products(), clusters(), parts()];
+    let (stock, cart) = ([stock_events(), stock_replies()], [cart_events(), cart_replies()]);
+    let order = [orders::events(), orders::replies(), orders::choices()];
+    let rest = [products(), clusters(), parts(), states::states()];
+    let lines = [stock.concat(), cart.concat(), order.concat(), rest.concat()];
     let actual = lines.concat().join("\n") + "\n";
     assert!(actual == GOLDEN, "the bytes are not those of tests/golden/domain_bytes.txt but:\n{actual}");
 }

@@ -12,7 +12,7 @@ use proptest::test_runner::TestCaseError;
 
 use super::books::Books;
 use super::cart::{CartCommand, CheckOut};
-use super::entity::{Destination, Fingerprint, Outgoing, Settlement};
+use super::entity::{Destination, Fingerprint, Obligation, Outgoing, Settlement};
 use super::ids::{CartId, EntityId, HoldId, OrderId, RefundId};
 use super::invariants::check;
 use super::money::Currency;
@@ -68,11 +68,14 @@ struct World {
     entities: BTreeMap<EntityId, AnyState>,
     provider: Provider,
     at: Timestamp,
+    /// The obligation whose outcome its owner heard last.
+    settled: Option<Obligation>,
 }
 
 impl World {
     fn new() -> Self {
-        let mut world = Self { entities: BTreeMap::new(), provider: Provider::default(), at: Timestamp(1_000_000) };
+        let mut world =
+            Self { entities: BTreeMap::new(), provider: Provider::default(), at: Timestamp(1_000_000), settled: None };
         for name in SKUS {
             let receive = StockCommand::Receive { quantity: units(8), reference: String::new() };
             world.ask(&EntityId::stock(&sku(name)), AnyCommand::Stock(receive)).unwrap();
@@ -109,6 +112,15 @@ impl World {
         self.entities.iter().flat_map(owed).collect()
     }
 
+    /// What entities owe each other: an owed command keeps its name and content until its owner heard the outcome (P5).
+    fn owed_to_entities(&self) -> BTreeMap<Obligation, AnyCommand> {
+        let owed = self.owed().into_iter().filter_map(|(_, outgoing)| match outgoing.to {
+            Destination::Entity(_, command) => Some((outgoing.obligation, command)),
+            Destination::Payment(_) => None,
+        });
+        owed.collect()
+    }
+
     /// Takes one owed command where it belongs. A lost answer leaves it owed.
     fn deliver(&mut self, which: usize, lost: bool) -> bool {
         let owed = self.owed();
@@ -125,6 +137,7 @@ impl World {
             let settled = settled.unwrap_or_else(|| panic!("nobody waits for {}", outgoing.obligation));
             let again = settled.clone();
             self.ask(owner, settled).expect("an owner takes its own outcome");
+            self.settled = Some(outgoing.obligation.clone());
             self.try_ask(owner, again);
         }
         true
@@ -273,7 +286,16 @@ proptest! {
     fn the_books_agree_after_every_step_and_every_order_ends(steps in proptest::collection::vec(step(), 1..160)) {
         let mut world = World::new();
         for step in steps {
+            let owed = world.owed_to_entities();
+            world.settled = None;
             world.walk(&step);
+            let still_owed = world.owed_to_entities();
+            for (name, command) in owed.iter().filter(|(name, _)| Some(*name) != world.settled.as_ref()) {
+                let now = still_owed.get(name);
+                // A Forget tells what its order knows by now.
+                let same = if name.step == "forget" { now.is_some() } else { now == Some(command) };
+                prop_assert!(same, "{} became {:?} while owed", name, now);
+            }
             world.audit()?;
         }
         world.drain()?;

@@ -303,6 +303,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn sixty_four_records_of_a_hot_item_take_three_rows() {
+        let (mut applier, journal) = fresh().await;
+        applier.apply(1, raft(), &[batch("TEA", 1, 64)]).await.unwrap();
+        assert_eq!(dump(&journal).await.len(), 3, "the batch, the feed and applied");
+        applier.apply(2, raft(), &[batch("TEA", 65, 128)]).await.unwrap();
+        assert_eq!(dump(&journal).await.len(), 5, "applied is replaced");
+    }
+
+    #[tokio::test]
     async fn dedup_rows_and_data_keys_come_and_go_with_their_batch() {
         let (mut applier, journal) = fresh().await;
         let row = CommandRow {

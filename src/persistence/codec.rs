@@ -29,7 +29,7 @@ pub use checkpoint::{
     encode_checkpoint_end, encode_checkpoint_head, encode_checkpoint_rows,
 };
 pub use entry::{decode_entry, encode_entry};
-pub use records::{RecordsHead, decode_records, encode_records, peek_records};
+pub use records::{RecordsHead, RecordsWriter, decode_records, encode_records, peek_records};
 pub use rows::{
     Applied, BatchRow, FeedItem, SnapshotHead, decode_applied, decode_batch_row, decode_command_row, decode_feed_floor,
     decode_feed_row, decode_snapshot_head, decode_vault_key, encode_applied, encode_batch_row, encode_command_row,

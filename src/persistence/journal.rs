@@ -138,6 +138,11 @@ impl Journal {
             }
             expected = expected.next();
         }
+        // Everything behind the snapshot may have been folded into a newer one and trimmed since it was read.
+        let newest = self.snapshot_head(group, entity).await?.map_or(Sequence::ZERO, |head| head.sequence);
+        if newest > expected {
+            return Err(JournalError::Gap { entity: entity.clone(), expected, found: newest });
+        }
         let commands = self.commands(group, entity).await?;
         Ok(Loaded { snapshot, records, commands })
     }

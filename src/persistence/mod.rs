@@ -16,6 +16,8 @@ pub mod fold;
 mod fold_tests;
 mod frames;
 pub mod journal;
+#[cfg(test)]
+mod journal_tests;
 pub mod keys;
 pub mod log;
 pub mod memory;

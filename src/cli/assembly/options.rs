@@ -31,6 +31,8 @@ pub fn node(config: &Config) -> NodeOptions {
             election_max_ms: config.raft.election_max_ms.0,
         },
         shard: ShardOptions { idle_after: Duration::from_secs(config.entities.idle_seconds.0), residents_max },
+        in_flight_per_shard_max: config.router.in_flight_per_shard_max as usize,
+        waiting_per_entity_max: config.entities.waiting_max as usize,
     }
 }
 

@@ -109,7 +109,7 @@ impl Group {
         let start = Raft::new(member, Arc::new(config), Network, adapter, machine);
         let raft = with_randomness(seed, start).await.map_err(|error| failed(error.to_string()))?;
         let proposals = proposer::spawn(Handle(raft.clone()));
-        let lease = Duration::from_millis(timing.election_min_ms * 3 / 4);
+        let lease = lease_of(&timing);
         let group = Self { id: group, raft, proposals, lease, seed, appended_bytes, checkpoints_failed };
         group.elect_if_alone(member).await.map_err(|message| GroupError::Start { group: group.id, message })?;
         Ok(group)
@@ -252,6 +252,11 @@ async fn with_randomness<F: Future>(seed: u64, future: F) -> F::Output {
     DeterministicRng::<TokioRuntime>::scope(seed, future).await
 }
 
+/// Below 0.8 × the shortest election timeout: over before anybody else can lead (P12).
+fn lease_of(timing: &RaftTiming) -> Duration {
+    Duration::from_millis(timing.election_min_ms * 3 / 4)
+}
+
 fn leadership_of(metrics: &openraft::RaftMetrics<TypeConfig>) -> Leadership {
     let term = metrics.current_term;
     let applied = metrics.last_applied.is_some_and(|id| id.leader_id.term == term);
@@ -271,4 +276,39 @@ fn config(timing: &RaftTiming) -> Result<Config, openraft::ConfigError> {
         ..Config::default()
     }
     .validate()
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::RaftMetrics;
+    use openraft::vote::RaftLeaderId;
+
+    use super::*;
+    use crate::cluster::raft::types::LogId;
+
+    fn applied(term: u64) -> LogId {
+        LogId::new(openraft::impls::leader_id_std::LeaderId::new(term, 1).to_committed(), 7)
+    }
+
+    #[test]
+    fn a_leader_hosts_only_behind_an_applied_entry_of_its_own_term() {
+        let mut metrics = RaftMetrics::<TypeConfig>::new_initial(1);
+        metrics.current_term = 5;
+        metrics.state = ServerState::Leader;
+        assert_eq!(leadership_of(&metrics), Leadership::Following, "nothing applied");
+        metrics.last_applied = Some(applied(4));
+        assert_eq!(leadership_of(&metrics), Leadership::Following, "of an earlier term");
+        metrics.last_applied = Some(applied(5));
+        assert_eq!(leadership_of(&metrics), Leadership::Leading { term: 5 });
+        metrics.state = ServerState::Follower;
+        assert_eq!(leadership_of(&metrics), Leadership::Following);
+    }
+
+    #[test]
+    fn the_lease_is_shorter_than_any_election() {
+        for election_min_ms in [50, 300, 500, 60_000] {
+            let timing = RaftTiming { election_min_ms, ..RaftTiming::default() };
+            assert!(lease_of(&timing) < Duration::from_millis(election_min_ms).mul_f64(0.8));
+        }
+    }
 }

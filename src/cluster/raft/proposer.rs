@@ -102,9 +102,106 @@ impl Waiting {
             }
             Err(_) => {
                 for listener in self.listeners {
-                    listener.tell(Err(AppendError::Unknown));
+                    listener.tell(Err(AppendError));
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use openraft::raft::ClientWriteResponse;
+    use openraft::vote::RaftLeaderId;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::cluster::raft::types::{LogId, Verdicts};
+    use crate::domain::time::Sequence;
+    use crate::persistence::records::Verdict;
+    use crate::persistence::testkit::batch;
+
+    type Pending = (ShardEntry, OnComplete<openraft::raft::ClientWriteResult<TypeConfig>>);
+
+    /// Keeps entries until the test answers them.
+    #[derive(Clone, Default)]
+    struct Held(Arc<Mutex<Vec<Pending>>>);
+
+    impl Propose for Held {
+        async fn propose(
+            &self,
+            entry: ShardEntry,
+            then: OnComplete<openraft::raft::ClientWriteResult<TypeConfig>>,
+        ) -> bool {
+            self.0.lock().unwrap().push((entry, then));
+            true
+        }
+    }
+
+    impl Held {
+        fn entries(&self) -> Vec<usize> {
+            self.0.lock().unwrap().iter().map(|(entry, _)| entry.0.len()).collect()
+        }
+
+        /// Answers the oldest entry: batches of `TEA` are stored, all others refused.
+        fn answer(&self) {
+            let (entry, then) = self.0.lock().unwrap().remove(0);
+            let refused = Verdict::Refused { last: Sequence(9) };
+            let verdict = |batch: &EntityBatch| if &*batch.entity.key == "TEA" { Verdict::Stored } else { refused };
+            let data = Verdicts(entry.0.iter().map(verdict).collect());
+            let leader = openraft::impls::leader_id_std::LeaderId::new(1, 1).to_committed();
+            use openraft::raft::responder::Responder;
+            then.on_complete(Ok(ClientWriteResponse { log_id: LogId::new(leader, 1), data, membership: None }));
+        }
+    }
+
+    type Heard = oneshot::Receiver<Result<Verdict, AppendError>>;
+
+    fn append(sender: &mpsc::Sender<Proposal>, name: &str) -> Heard {
+        let (heard, verdict) = oneshot::channel();
+        let listener = VerdictListener::new(move |outcome| {
+            let _ = heard.send(outcome);
+        });
+        sender.try_send(Proposal { batch: batch(name, 1, 1), listener }).map_err(drop).unwrap();
+        verdict
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_batch_of_an_entry_hears_its_own_verdict() {
+        let log = Held::default();
+        let sender = spawn(log.clone());
+        let first = [append(&sender, "TEA"), append(&sender, "CUP")];
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        assert_eq!(log.entries(), [2], "what waits together travels together");
+        log.answer();
+        let [tea, cup] = first;
+        assert_eq!(tea.await.unwrap(), Ok(Verdict::Stored));
+        assert_eq!(cup.await.unwrap(), Ok(Verdict::Refused { last: Sequence(9) }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_entries_are_in_flight_and_the_next_gathers_what_comes_meanwhile() {
+        let log = Held::default();
+        let sender = spawn(log.clone());
+        for name in ["A", "B", "TEA", "CUP", "POT"] {
+            drop(append(&sender, name));
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        assert_eq!(log.entries(), [1, 1]);
+        log.answer();
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        assert_eq!(log.entries(), [1, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_that_ends_leaves_its_batches_unknown() {
+        let log = Held::default();
+        let sender = spawn(log.clone());
+        let verdict = append(&sender, "TEA");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        log.0.lock().unwrap().clear();
+        assert_eq!(verdict.await.unwrap(), Err(AppendError));
     }
 }

@@ -22,7 +22,7 @@ use crate::domain::cart::CartCommand;
 use crate::domain::entity::{Destination, Fingerprint, Obligation, Outgoing, Settlement};
 use crate::domain::ids::{EntityId, RefundId, Sku};
 use crate::domain::money::Money;
-use crate::domain::payment::{PaymentOperation, PaymentRequest};
+use crate::domain::payment::{PaymentOperation, PaymentOutcome, PaymentRequest};
 use crate::domain::quantity::Quantity;
 use crate::domain::registry::AnyCommand;
 use crate::domain::stock::{Holder, Releaser, Reserve, ReturnKey, StockCommand};
@@ -110,7 +110,7 @@ impl Process {
                 let quantity = self.refunds[&refund].restock_of(sku).expect("ORD-5: only restocked SKUs are owed");
                 give_back(ReturnKey::Refund(refund), quantity)
             }
-            StockStep::Forget => StockCommand::Forget { hold, order },
+            StockStep::Forget => StockCommand::Forget { hold, order, heard: self.returns_heard(sku, line) },
         };
         let (word, target) = match step {
             StockStep::Reserve => ("reserve", sku.to_string()),
@@ -125,6 +125,16 @@ impl Process {
             obligation: self.obligation(word, target, attempt),
             to: Destination::Entity(EntityId::stock(sku), AnyCommand::Stock(command)),
         }
+    }
+
+    /// Returns of this line that were answered.
+    fn returns_heard(&self, sku: &Sku, line: &Line) -> Vec<ReturnKey> {
+        let undone = (line.position == Position::Returned).then_some(ReturnKey::Undone);
+        let restocked = self.refunds.iter().filter(|(_, refund)| {
+            let asked = refund.operation.outcome() == Some(&PaymentOutcome::Refunded);
+            asked && refund.restock_of(sku).is_some() && !refund.restock_owed.contains(sku)
+        });
+        undone.into_iter().chain(restocked.map(|(id, _)| ReturnKey::Refund(*id))).collect()
     }
 
     fn to_provider(&self, step: PaymentStep, operation: &Operation) -> Option<Outgoing> {

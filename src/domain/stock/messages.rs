@@ -110,6 +110,8 @@ pub enum StockCommand {
         hold: HoldId,
         /// Whose.
         order: OrderId,
+        /// Returns whose outcome the order has heard. A hold with any other return is kept: that Return may come again.
+        heard: Vec<ReturnKey>,
     },
     /// End what is due. Sent by the item's own deadline.
     Expire,

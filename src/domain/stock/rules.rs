@@ -29,7 +29,7 @@ pub(super) fn decide(item: &StockItem, command: &StockCommand, at: Timestamp) ->
         StockCommand::Release { hold, by } => turn.release(*hold, *by),
         StockCommand::Commit { hold, order } => turn.commit(*hold, *order),
         StockCommand::Return { hold, order, key, quantity } => turn.take_back(*hold, *order, *key, *quantity),
-        StockCommand::Forget { hold, order } => turn.forget(*hold, *order),
+        StockCommand::Forget { hold, order, heard } => turn.forget(*hold, *order, heard),
         StockCommand::Expire => turn.expire(),
         StockCommand::Show => turn.show(),
         StockCommand::ShowHolds { after, limit } => Ok(show_holds(item, *after, *limit)),
@@ -263,11 +263,11 @@ impl<'a> Turn<'a> {
         self.accept(StockEvent::Returned { hold: id, order, key, quantity, available }, reply)
     }
 
-    fn forget(self, id: HoldId, order: OrderId) -> Outcome {
+    fn forget(self, id: HoldId, order: OrderId, heard: &[ReturnKey]) -> Outcome {
         match self.item.ended.get(&id) {
-            Some(Ended { end: End::Committed(holder) | End::SoldEarlier(holder), forget_at: None, .. })
-                if *holder == order =>
-            {
+            Some(Ended {
+                end: End::Committed(holder) | End::SoldEarlier(holder), forget_at: None, returns, ..
+            }) if *holder == order && returns.keys().all(|key| heard.contains(key)) => {
                 self.accept(StockEvent::Forgotten { hold: id }, StockReply::Forgotten)
             }
             _ => Ok(Decision::replay(StockReply::Forgotten)),

@@ -62,7 +62,11 @@ fn returned(byte: u8, key: ReturnKey, count: u32) -> StockCommand {
 }
 
 fn forget(byte: u8) -> StockCommand {
-    StockCommand::Forget { hold: hold_id(byte), order: order_id(byte) }
+    forget_having_heard(byte, &[ReturnKey::Undone])
+}
+
+fn forget_having_heard(byte: u8, heard: &[ReturnKey]) -> StockCommand {
+    StockCommand::Forget { hold: hold_id(byte), order: order_id(byte), heard: heard.to_vec() }
 }
 
 fn available(item: &Item) -> u64 {
@@ -238,6 +242,30 @@ fn resent_owed_commands_do_nothing_again_however_late() {
     item.wait(YEAR).yes(StockCommand::Receive { quantity: units(1), reference: String::new() });
     assert!(item.state.ended.is_empty(), "a forgotten sale goes after an hour");
     item.again(forget(1));
+}
+
+#[test]
+fn a_resent_pin_does_nothing_again_however_late() {
+    let mut item = with_units(10);
+    item.yes(hold(1, 3));
+    let pin = || StockCommand::Pin { hold: hold_id(1), order: order_id(1), quantity: units(5) };
+    item.yes(pin());
+    item.wait(YEAR).again(pin());
+    assert_eq!(available(&item), 5);
+}
+
+#[test]
+fn a_return_whose_answer_was_lost_is_not_forgotten_with_its_sale() {
+    let mut item = with_units(10);
+    item.yes(order_hold(1, 3));
+    item.yes(commit(1));
+    item.yes(returned(1, ReturnKey::Undone, 3));
+    item.again(forget_having_heard(1, &[]));
+    item.wait(YEAR).yes(StockCommand::Receive { quantity: units(1), reference: String::new() });
+    item.again(returned(1, ReturnKey::Undone, 3));
+    item.yes(forget_having_heard(1, &[ReturnKey::Undone]));
+    item.wait(YEAR).yes(StockCommand::Receive { quantity: units(1), reference: String::new() });
+    assert!(item.state.ended.is_empty(), "then it goes");
 }
 
 #[test]

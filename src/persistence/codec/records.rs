@@ -1,7 +1,7 @@
 //! The records of one batch as bytes. One envelope and one checksum per batch, sequences implied by the first one.
 //!
-//! Called on the hot path, once per batch: one output buffer and one scratch buffer for domain values, nothing per
-//! record. The same bytes travel in the log entry and lie in the store.
+//! Called on the hot path: a turn adds record after record to one [`RecordsWriter`], which also tells how large the
+//! batch has become. The same bytes travel in the log entry and lie in the store.
 
 use bytes::Bytes;
 
@@ -57,31 +57,57 @@ struct RecordV1<'a> {
     reply: ValueV1<'a>,
 }
 
-/// Room for a typical record, so that the output buffer rarely grows.
+/// Room for a typical record, so that small batches rarely grow.
 const RECORD_BYTES_TYPICAL: usize = 192;
+/// Room for the envelope's header and a batch's head.
+const HEAD_BYTES_TYPICAL: usize = 64;
 
 /// Encodes the records of one batch: at least one, with dense sequences.
 pub fn encode_records(records: &[Record]) -> Bytes {
-    let (first, last) = match (records.first(), records.last()) {
-        (Some(first), Some(last)) => (first, last),
-        _ => panic!("JRN-1: a batch has at least one record"),
-    };
-    let mut out = Vec::with_capacity(64 + records.len() * RECORD_BYTES_TYPICAL);
-    let sealing = Sealing::begin(&mut out);
-    let head = HeadV1 {
-        first_sequence: first.sequence.0,
-        last_at: last.at.0,
-        wake_at: last.wake_at.map(|at| at.0),
-        record_count: u32::try_from(records.len()).expect("batches are bounded far below four billion records"),
-    };
-    write(head, &mut out);
-    let mut scratch = Vec::with_capacity(RECORD_BYTES_TYPICAL);
-    for (offset, record) in (0_u64..).zip(records) {
-        assert_eq!(record.sequence.0, first.sequence.0 + offset, "JRN-2: sequences in a batch are dense");
-        write_record(record, &mut scratch, &mut out);
+    let Some((last, before)) = records.split_last() else { panic!("JRN-1: a batch has at least one record") };
+    let mut writer = RecordsWriter::default();
+    before.iter().for_each(|record| writer.add(record));
+    writer.finish(last)
+}
+
+/// Encodes the records of one batch as they come.
+#[derive(Debug, Default)]
+pub struct RecordsWriter {
+    body: Vec<u8>,
+    scratch: Vec<u8>,
+    /// The first record's sequence and how many there are.
+    begun: Option<(Sequence, u32)>,
+}
+
+impl RecordsWriter {
+    /// Adds the next record; sequences are dense.
+    pub fn add(&mut self, record: &Record) {
+        let (first, count) = self.begun.unwrap_or((record.sequence, 0));
+        assert_eq!(record.sequence.0, first.0 + u64::from(count), "JRN-2: sequences in a batch are dense");
+        if count == 0 {
+            self.body.reserve(RECORD_BYTES_TYPICAL);
+        }
+        write_record(record, &mut self.scratch, &mut self.body);
+        self.begun = Some((first, count + 1));
     }
-    sealing.finish(&mut out, ValueKind::Records, 1);
-    Bytes::from(out)
+
+    /// Bytes of the records so far.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Adds the last record, which speaks for the batch, and seals it.
+    pub fn finish(mut self, last: &Record) -> Bytes {
+        self.add(last);
+        let (first, record_count) = self.begun.expect("a record was just added");
+        let mut out = Vec::with_capacity(HEAD_BYTES_TYPICAL + self.body.len());
+        let sealing = Sealing::begin(&mut out);
+        let (last_at, wake_at) = (last.at.0, last.wake_at.map(|at| at.0));
+        write(HeadV1 { first_sequence: first.0, last_at, wake_at, record_count }, &mut out);
+        out.extend_from_slice(&self.body);
+        sealing.finish(&mut out, ValueKind::Records, 1);
+        Bytes::from(out)
+    }
 }
 
 fn write_record(record: &Record, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
