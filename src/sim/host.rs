@@ -166,6 +166,8 @@ fn node_options(machine: &Machine) -> NodeOptions {
         shards: ShardCount::new(machine.manner.shards).expect("the scenario was checked"),
         timing: RaftTiming::default(),
         shard: ShardOptions { idle_after: machine.manner.idle_after, ..ShardOptions::default() },
+        in_flight_per_shard_max: 4_096,
+        waiting_per_entity_max: 4_096,
     }
 }
 
