@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::messages::{AskError, Origin, Request};
 use super::shard::{ShardMessage, ShardOptions};
 use super::testkit::{Bench, QUIET, foreign_batch, hold, hold_for, receive, show};
@@ -91,7 +93,8 @@ async fn what_is_owed_is_sent_only_once_it_is_stored_and_again_under_its_name_af
     assert_eq!((obligation.as_str(), to), ("product/tea/list/TEA/1", id("TEA")));
     for _ in 0..2 {
         bench.restart().await;
-        let (again, _lost) = bench.sent.recv().await.expect("its wake row brings it back");
+        let again = tokio::time::timeout(Duration::from_secs(600), bench.sent.recv()).await;
+        let (again, _lost) = again.expect("its wake row brings it back").expect("the shard lives");
         assert_eq!(again.obligation, first.obligation);
         assert!(matches!(again.to, Destination::Entity(_, same) if same == command));
     }
@@ -140,15 +143,21 @@ async fn let_others_step() {
 async fn a_command_that_meets_an_entity_going_to_rest_is_answered_by_its_next_incarnation() {
     let bench = Bench::with(ShardOptions { idle_after: Duration::ZERO, ..ShardOptions::default() }).await;
     bench.receive("TEA", 5).await;
-    for yields in 0..40 {
-        bench.shard.cast(ShardMessage::Sweep).unwrap();
-        for _ in 0..yields {
-            let_others_step().await;
-        }
-        let several = [bench.send(show("TEA")), bench.send(receive("TEA", yields, 1, Origin::Router))];
-        for answer in several {
-            assert!(matches!(answer.await, Ok(Ok(_))), "lost after {yields} steps");
-        }
+    for steps in 0..40 {
+        let ((first, one), (second, other)) = (oneshot::channel(), oneshot::channel());
+        let shard = bench.shard.clone();
+        // A task of its own, so that it takes turns with the actors.
+        tokio::spawn(async move {
+            shard.cast(ShardMessage::Sweep).unwrap();
+            for _ in 0..steps {
+                let_others_step().await;
+            }
+            let received = receive("TEA", steps, 1, Origin::Router);
+            shard.cast(ShardMessage::Ask { request: show("TEA"), reply: Some(first) }).unwrap();
+            shard.cast(ShardMessage::Ask { request: received, reply: Some(second) }).unwrap();
+        });
+        assert!(matches!(one.await, Ok(Ok(_))), "a read was lost after {steps} steps");
+        assert!(matches!(other.await, Ok(Ok(_))), "a write was lost after {steps} steps");
     }
 }
 
@@ -197,7 +206,7 @@ async fn plant_poison(bench: &Bench, name: &str) {
 }
 
 async fn quarantined(bench: &Bench) -> Vec<EntityId> {
-    let (reply, answer) = tokio::sync::oneshot::channel();
+    let (reply, answer) = oneshot::channel();
     bench.shard.cast(ShardMessage::Quarantined(reply)).unwrap();
     answer.await.unwrap().into_iter().map(|(entity, _)| entity).collect()
 }
@@ -212,7 +221,7 @@ async fn an_entity_that_cannot_be_replayed_is_set_aside_until_released_and_other
     assert_eq!(quarantined(&bench).await, [id("BAD")]);
     assert_eq!(bench.observer.quarantines(), 1);
     assert!(bench.ask(show("TEA")).await.is_ok());
-    let (reply, released) = tokio::sync::oneshot::channel();
+    let (reply, released) = oneshot::channel();
     bench.shard.cast(ShardMessage::Release { entity: id("BAD"), reply }).unwrap();
     assert!(released.await.unwrap());
     assert!(matches!(bench.ask(show("BAD")).await, Err(AskError::Unknown { .. })), "it is tried again");
