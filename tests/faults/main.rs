@@ -16,6 +16,7 @@ mod preload;
 mod shop;
 
 mod bad_disk;
+mod checkpoints;
 mod clocks;
 mod crashes;
 mod damage;
