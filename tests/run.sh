@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/prerequisites.sh
-exec cargo test --locked --features simulation "$@"
+exec cargo test --locked --no-fail-fast --features simulation "$@"
