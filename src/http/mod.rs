@@ -18,6 +18,7 @@ pub mod error;
 pub mod follow;
 pub mod idempotency;
 pub mod metrics;
+pub mod node_ops;
 pub mod node_ports;
 pub mod openapi;
 pub mod ops;

@@ -52,6 +52,16 @@ async fn audit(State(provider): State<Arc<SimulatedProvider>>) -> Json<Audit> {
     Json(provider.audit())
 }
 
+/// What the service's answer means; `None`: a body that is not an outcome.
+pub fn outcome_of(status: StatusCode, outcome: Option<PaymentOutcome>) -> Result<PaymentOutcome, PaymentUnknown> {
+    match (status, outcome) {
+        (StatusCode::OK, Some(outcome)) => Ok(outcome),
+        (StatusCode::CONFLICT, _) => Err(PaymentUnknown::KeyReused),
+        (StatusCode::SERVICE_UNAVAILABLE, _) => Err(PaymentUnknown::Unavailable),
+        _ => Err(PaymentUnknown::Unreadable { status: status.as_u16() }),
+    }
+}
+
 /// Speaks to a provider's HTTP interface.
 pub struct HttpGateway {
     client: reqwest::Client,
@@ -89,13 +99,7 @@ impl PaymentGateway for HttpGateway {
     async fn execute(&self, request: &PaymentRequest) -> Result<PaymentOutcome, PaymentUnknown> {
         let sent = self.client.post(self.operations.clone()).json(request).send().await;
         let response = sent.map_err(|_| PaymentUnknown::Unreachable)?;
-        let status = response.status();
-        match status {
-            StatusCode::OK => response.json().await.map_err(|_| PaymentUnknown::Unreadable { status: 200 }),
-            StatusCode::CONFLICT => Err(PaymentUnknown::KeyReused),
-            StatusCode::SERVICE_UNAVAILABLE => Err(PaymentUnknown::Unavailable),
-            _ => Err(PaymentUnknown::Unreadable { status: status.as_u16() }),
-        }
+        outcome_of(response.status(), response.json().await.ok())
     }
 
     fn verify_webhook(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<WebhookNotice, WebhookError> {

@@ -41,6 +41,7 @@ pub use tail::{TailHead, decode_tail_entries, decode_tail_head, encode_tail_entr
 use crate::domain::entity::Codec;
 use crate::domain::ids::EntityId;
 use crate::domain::registry::Kind;
+use crate::persistence::envelope::{HEADER_BYTES, Sealing, ValueKind};
 
 /// Why bytes cannot be read.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -133,6 +134,15 @@ impl Codec for Bincode {
 /// Appends a frozen layout.
 fn write<T: bincode::Encode>(value: T, into: &mut Vec<u8>) {
     bincode::encode_into_std_write(value, into, config()).expect("frozen layouts hold nothing bincode cannot write");
+}
+
+/// A frozen layout, the only one of its kind yet, in its envelope. `payload_bytes`: about how long it will be.
+fn sealed<T: bincode::Encode>(kind: ValueKind, payload_bytes: usize, frozen: T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + payload_bytes);
+    let sealing = Sealing::begin(&mut out);
+    write(frozen, &mut out);
+    sealing.finish(&mut out, kind, 1);
+    out
 }
 
 /// Reads a frozen layout that fills `bytes` exactly.

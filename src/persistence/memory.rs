@@ -15,8 +15,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[derive(Default)]
-struct GroupLog {
+/// One group's entries and values, and what the seam's verbs do to them.
+#[derive(Clone, Default)]
+pub struct GroupLog {
     /// Index of the first entry, or where the next append must start when empty.
     first: u64,
     entries: VecDeque<Bytes>,
@@ -24,8 +25,60 @@ struct GroupLog {
 }
 
 impl GroupLog {
-    fn next(&self) -> u64 {
-        self.first + self.entries.len() as u64
+    /// The entries there are.
+    pub fn range(&self) -> LogRange {
+        LogRange { first: self.first, next: self.first + self.entries.len() as u64 }
+    }
+
+    /// Adds entries behind the last. Panics when they leave a hole or are too long: the caller's mistake.
+    pub fn append(&mut self, entries: Vec<LogEntry>) {
+        for entry in entries {
+            assert_eq!(entry.index, self.range().next, "LOG-1: an append leaves no hole and overwrites nothing");
+            assert!(entry.bytes.len() <= ENTRY_BYTES_MAX, "LOG-2: an entry is within its limit");
+            self.entries.push_back(entry.bytes);
+        }
+    }
+
+    /// Sets a value.
+    pub fn put(&mut self, value: LogValue, bytes: Vec<u8>) {
+        self.values.insert(value, bytes);
+    }
+
+    /// A value, if it was ever set.
+    pub fn get(&self, value: LogValue) -> Option<Vec<u8>> {
+        self.values.get(&value).cloned()
+    }
+
+    /// The entries from `from` to before `to`; the one that crosses the byte limit is the last.
+    pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Vec<LogEntry> {
+        let range = self.range();
+        let (mut found, mut bytes_found) = (Vec::new(), 0);
+        for index in from.max(range.first)..to.min(range.next) {
+            let bytes = self.entries[(index - range.first) as usize].clone();
+            bytes_found += bytes.len();
+            found.push(LogEntry { index, bytes });
+            if bytes_found > bytes_max {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Drops the entries from `from` on.
+    pub fn truncate(&mut self, from: u64) {
+        self.entries.truncate(usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX));
+    }
+
+    /// Drops the entries before `before`.
+    pub fn purge(&mut self, before: u64) {
+        let gone = before.saturating_sub(self.first).min(self.entries.len() as u64);
+        self.entries.drain(..gone as usize);
+        self.first = self.first.max(before);
+    }
+
+    /// Bytes of the entries.
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.len() as u64).sum()
     }
 }
 
@@ -79,27 +132,19 @@ impl MemoryLog {
 #[async_trait]
 impl Log for MemoryLog {
     fn append(&self, group: GroupId, entries: Vec<LogEntry>, on_flushed: OnFlushed) {
-        self.change(group, on_flushed, |log| {
-            for entry in entries {
-                assert_eq!(entry.index, log.next(), "LOG-1: an append leaves no hole and overwrites nothing");
-                assert!(entry.bytes.len() <= ENTRY_BYTES_MAX, "LOG-2: an entry is within its limit");
-                log.entries.push_back(entry.bytes);
-            }
-        });
+        self.change(group, on_flushed, |log| log.append(entries));
     }
 
     fn put(&self, group: GroupId, value: LogValue, bytes: Vec<u8>, on_flushed: OnFlushed) {
-        self.change(group, on_flushed, |log| {
-            log.values.insert(value, bytes);
-        });
+        self.change(group, on_flushed, |log| log.put(value, bytes));
     }
 
     async fn get(&self, group: GroupId, value: LogValue) -> Result<Option<Vec<u8>>, LogError> {
-        self.with_group(group, |log| log.values.get(&value).cloned())
+        self.with_group(group, |log| log.get(value))
     }
 
     async fn range(&self, group: GroupId) -> Result<LogRange, LogError> {
-        self.with_group(group, |log| LogRange { first: log.first, next: log.next() })
+        self.with_group(group, |log| log.range())
     }
 
     async fn ranges(&self) -> Result<BTreeMap<GroupId, LogRange>, LogError> {
@@ -107,38 +152,19 @@ impl Log for MemoryLog {
         if logs.closed {
             return Err(LogError::Closed);
         }
-        let range = |log: &GroupLog| LogRange { first: log.first, next: log.next() };
-        Ok(logs.groups.iter().map(|(group, log)| (*group, range(log))).collect())
+        Ok(logs.groups.iter().map(|(group, log)| (*group, log.range())).collect())
     }
 
     async fn read(&self, group: GroupId, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, LogError> {
-        self.with_group(group, |log| {
-            let mut found: Vec<LogEntry> = Vec::new();
-            let mut bytes_found = 0;
-            for index in from.max(log.first)..to.min(log.next()) {
-                let bytes = log.entries[(index - log.first) as usize].clone();
-                bytes_found += bytes.len();
-                found.push(LogEntry { index, bytes });
-                if bytes_found > bytes_max {
-                    break;
-                }
-            }
-            found
-        })
+        self.with_group(group, |log| log.read(from, to, bytes_max))
     }
 
     async fn truncate(&self, group: GroupId, from: u64) -> Result<(), LogError> {
-        self.with_group(group, |log| {
-            log.entries.truncate(usize::try_from(from.saturating_sub(log.first)).unwrap_or(usize::MAX));
-        })
+        self.with_group(group, |log| log.truncate(from))
     }
 
     async fn purge(&self, group: GroupId, before: u64) -> Result<(), LogError> {
-        self.with_group(group, |log| {
-            let gone = before.saturating_sub(log.first).min(log.entries.len() as u64);
-            log.entries.drain(..gone as usize);
-            log.first = log.first.max(before);
-        })
+        self.with_group(group, |log| log.purge(before))
     }
 
     async fn reclaim(&self) -> Result<Vec<GroupId>, LogError> {
@@ -193,6 +219,19 @@ pub(super) fn take_limited<E>(scan: &Scan, rows: impl Iterator<Item = Result<Row
     Ok(found)
 }
 
+/// What a scan of these rows finds.
+pub fn scan_rows(rows: &BTreeMap<Bytes, Bytes>, scan: &Scan) -> Result<Vec<Row>, StoreError> {
+    if scan.from >= scan.to {
+        return Ok(Vec::new());
+    }
+    let range = rows.range(scan.from.clone()..scan.to.clone());
+    let owned = range.map(|(key, value)| Ok((key.clone(), value.clone())));
+    match scan.direction {
+        Direction::Forward => take_limited(scan, owned),
+        Direction::Reverse => take_limited(scan, owned.rev()),
+    }
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
@@ -211,17 +250,7 @@ impl Store for MemoryStore {
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
-        if scan.from >= scan.to {
-            return Ok(Vec::new());
-        }
-        self.with_rows(|rows| {
-            let range = rows.range(scan.from.clone()..scan.to.clone());
-            let owned = range.map(|(key, value)| Ok::<_, StoreError>((key.clone(), value.clone())));
-            match scan.direction {
-                Direction::Forward => take_limited(&scan, owned),
-                Direction::Reverse => take_limited(&scan, owned.rev()),
-            }
-        })?
+        self.with_rows(|rows| scan_rows(rows, &scan))?
     }
 
     async fn sync(&self) -> Result<(), StoreError> {

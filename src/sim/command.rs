@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
-use super::report::{Outcome, Summary, Totals};
+use super::report::{Counts, Outcome, Summary, Totals};
 use super::runner;
 use super::scenario::Open;
 use super::trace::Trace;
@@ -146,8 +146,9 @@ fn run_one(chosen: &Chosen, json: bool, trace: Option<&Path>) -> Result<ExitCode
         println!("{}", serde_json::to_string(&outcome).map_err(|error| error.to_string())?);
     } else {
         let real = started.elapsed().as_secs_f64();
-        let simulated = outcome.simulated_ms as f64 / 1_000.0;
-        let Outcome { scenario, seed, orders, refused, unknown, faults, trace, .. } = &outcome;
+        let simulated = outcome.counts.simulated_ms as f64 / 1_000.0;
+        let Outcome { scenario, seed, counts, trace, .. } = &outcome;
+        let Counts { orders, refused, unknown, faults, .. } = counts;
         println!(
             "{scenario} seed {seed}: {simulated:.1} s simulated in {real:.1} s ({:.0} ×), orders {orders:?}, \
              refused {refused:?}, unknown {unknown}, faults {faults:?}, trace {trace}",
@@ -206,7 +207,7 @@ fn run_many(chosen: &Chosen, seeds: u64, jobs: usize, json: bool, keep_going: bo
     if json {
         println!("{}", serde_json::to_string(&totals).map_err(|error| error.to_string())?);
     } else {
-        let simulated = totals.simulated_ms as f64 / 1_000.0;
+        let simulated = totals.counts.simulated_ms as f64 / 1_000.0;
         println!(
             "{} seeds, {} failed {:?}; {simulated:.0} s simulated in {real:.0} s ({:.0} ×, {:.0} seeds an hour); \
              orders {:?}, refused {:?}, unknown {}, faults {:?}",
@@ -215,10 +216,10 @@ fn run_many(chosen: &Chosen, seeds: u64, jobs: usize, json: bool, keep_going: bo
             totals.failed,
             simulated / real,
             totals.seeds as f64 / real * 3_600.0,
-            totals.orders,
-            totals.refused,
-            totals.unknown,
-            totals.faults,
+            totals.counts.orders,
+            totals.counts.refused,
+            totals.counts.unknown,
+            totals.counts.faults,
         );
         println!("never exercised: {}", totals.never_exercised().join(", "));
     }

@@ -19,16 +19,18 @@ use crate::cluster::hashing::ShardCount;
 use crate::cluster::node::{Node, NodeOptions, Seams};
 use crate::cluster::raft::group::RaftTiming;
 use crate::cluster::upkeep::{Space, Upkeep, UpkeepOptions};
+use crate::config::Config;
+use crate::http::node_ops::{Computer, NodeOps};
 use crate::http::node_ports::{HubChanges, JournalExport, NodeVault};
 use crate::http::ops::keys::ClusterKeys;
 use crate::http::options::HttpOptions;
-use crate::http::ports::ShardStatus;
-use crate::http::ports::{ActorStatus, BackupStatus, Backups, NodeStatus, OpsView, QuarantinedEntity, Readiness};
+use crate::http::ports::{BackupStatus, Backups};
 use crate::http::{self, AppState, serve};
 use crate::payments::courier::{CourierOptions, PaymentCourier};
 use crate::payments::gateway::{Gateways, PaymentGateway};
 use crate::payments::simulated::PROVIDER_NAME;
 use crate::persistence::checkpoint::CheckpointKeeper;
+use crate::persistence::log::Log;
 use crate::persistence::storage;
 use crate::persistence::store::Store;
 use crate::persistence::trim::{Retention, Trimmer};
@@ -122,7 +124,7 @@ pub async fn run(machine: Arc<Machine>) -> turmoil::Result {
         space: Arc::new(EndlessSpace),
     };
     tokio::spawn(upkeep.run());
-    serve_http(&node, &read_side, rng, gateways).await
+    serve_http(&node, &read_side, rng, gateways, machine.disk.clone()).await
 }
 
 async fn serve_http(
@@ -130,6 +132,7 @@ async fn serve_http(
     read_side: &Arc<ReadSide>,
     rng: Arc<dyn Rng>,
     gateways: Gateways,
+    disk: SimDisk,
 ) -> turmoil::Result {
     let ask = Arc::new(node.router().clone());
     let state = AppState::new(
@@ -140,7 +143,7 @@ async fn serve_http(
             changes: Arc::new(HubChanges::new(read_side.hub().clone())),
             vault: Arc::new(NodeVault::new(node.clone())),
             keys: Arc::new(ClusterKeys::new(ask, rng.clone())),
-            ops: Arc::new(BareOps(node.clone())),
+            ops: Arc::new(NodeOps::new(node.clone(), Arc::new(SimComputer(disk)))),
             catalogue: Arc::new(JournalExport::new(node.clone())),
             backups: Arc::new(NoBackups),
             gateways,
@@ -160,14 +163,15 @@ async fn serve_http(
 }
 
 fn node_options(machine: &Machine) -> NodeOptions {
+    let defaults = Config::default();
     NodeOptions {
         member: machine.member,
         name: machine.name.clone(),
         shards: ShardCount::new(machine.manner.shards).expect("the scenario was checked"),
         timing: RaftTiming::default(),
         shard: ShardOptions { idle_after: machine.manner.idle_after, ..ShardOptions::default() },
-        in_flight_per_shard_max: 4_096,
-        waiting_per_entity_max: 4_096,
+        in_flight_per_shard_max: defaults.router.in_flight_per_shard_max as usize,
+        waiting_per_entity_max: defaults.entities.waiting_max as usize,
     }
 }
 
@@ -185,52 +189,21 @@ impl Space for EndlessSpace {
     async fn restore_ballast(&self) {}
 }
 
-/// The node for operators, as far as the simulated world asks.
-struct BareOps(Arc<Node>);
+/// The computer, as far as its operators ask in the simulated world: metrics belong to a process, not to a host.
+struct SimComputer(SimDisk);
 
 #[async_trait]
-impl OpsView for BareOps {
-    fn readiness(&self) -> Readiness {
-        let missing = self.0.shards().groups().filter(|group| self.0.hosted().get(*group).is_none());
-        let reasons: Vec<String> = missing.map(|group| format!("shard {group} has no leader")).collect();
-        Readiness { ready: reasons.is_empty(), reasons }
+impl Computer for SimComputer {
+    fn disk_free_bytes(&self) -> u64 {
+        0
+    }
+
+    async fn disk_used_bytes(&self) -> u64 {
+        self.0.log.disk_bytes().await + self.0.store.disk_bytes().await
     }
 
     fn metrics(&self) -> String {
         String::new()
-    }
-
-    async fn status(&self) -> NodeStatus {
-        NodeStatus {
-            node: self.0.options().name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            cluster: self.0.genesis().cluster.to_string(),
-            uptime_seconds: self.0.clock().monotonic().as_secs(),
-            readiness: self.readiness(),
-            clock_offset_ms: self.0.clock().offset_ms(),
-            shards: self.0.shards().get(),
-            shards_led: self.0.shards().groups().filter(|group| self.0.hosted().get(*group).is_some()).count() as u32,
-            resident_actors: self.0.observer().resident(),
-            free_places: 0,
-            disk_free_bytes: 0,
-            disk_used_bytes: 0,
-        }
-    }
-
-    async fn shards(&self) -> Vec<ShardStatus> {
-        Vec::new()
-    }
-
-    async fn actors(&self, _: usize) -> Vec<ActorStatus> {
-        Vec::new()
-    }
-
-    async fn quarantined(&self) -> Vec<QuarantinedEntity> {
-        Vec::new()
-    }
-
-    async fn release(&self, _: &crate::domain::ids::EntityId) -> bool {
-        false
     }
 }
 

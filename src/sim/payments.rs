@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use axum::http::HeaderMap;
 use axum::http::header::DATE;
 use axum::response::Response;
-use hyper::{Method, StatusCode};
+use hyper::Method;
 
 use super::client::{Call, send};
 use super::network::{HTTP_PORT, SimListener};
@@ -92,12 +92,7 @@ impl PaymentGateway for NetworkGateway {
         let body = serde_json::to_vec(request).expect("a payment request is JSON");
         let call = Call::new(Method::POST, "/v1/operations").bytes(body);
         let reply = send(HOST, HTTP_PORT, &call, PATIENCE).await.map_err(|_| PaymentUnknown::Unreachable)?;
-        match reply.status {
-            StatusCode::OK => serde_json::from_value(reply.body)
-                .map_err(|_| PaymentUnknown::Unreadable { status: reply.status.as_u16() }),
-            StatusCode::CONFLICT => Err(PaymentUnknown::KeyReused),
-            _ => Err(PaymentUnknown::Unavailable),
-        }
+        remote::outcome_of(reply.status, serde_json::from_value(reply.body).ok())
     }
 
     fn verify_webhook(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<WebhookNotice, WebhookError> {

@@ -10,13 +10,9 @@ use super::checks::{Broken, Orders};
 use super::history::{Fact, Row};
 use super::scenario::Scenario;
 
-/// Everything one run found out.
-#[derive(Debug, Serialize)]
-pub struct Outcome {
-    /// Which scenario.
-    pub scenario: String,
-    /// Which seed.
-    pub seed: u64,
+/// What is counted: of one run, or of several together.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
     /// Virtual milliseconds it lasted.
     pub simulated_ms: u64,
     /// Order state → how many ended there.
@@ -27,6 +23,47 @@ pub struct Outcome {
     pub unknown: u64,
     /// Faults by kind.
     pub faults: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn of(elapsed: Duration, history: &[Row], orders: &Orders) -> Self {
+        let mut counts = Self { simulated_ms: elapsed.as_millis() as u64, ..Self::default() };
+        for order in orders.values() {
+            count(&mut counts.orders, order["state"].as_str().unwrap_or("?"));
+        }
+        for row in history {
+            match &row.fact {
+                Fact::Refused { code, .. } => count(&mut counts.refused, code),
+                Fact::GaveUp { .. } => counts.unknown += 1,
+                Fact::Crashed { .. } => count(&mut counts.faults, "crash"),
+                Fact::Network { what } if what == "held back" => count(&mut counts.faults, "cut"),
+                _ => {}
+            }
+        }
+        counts
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.simulated_ms += other.simulated_ms;
+        self.unknown += other.unknown;
+        for (sum, part) in
+            [(&mut self.orders, &other.orders), (&mut self.refused, &other.refused), (&mut self.faults, &other.faults)]
+        {
+            part.iter().for_each(|(name, number)| *sum.entry(name.clone()).or_default() += number);
+        }
+    }
+}
+
+/// Everything one run found out.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// Which scenario.
+    pub scenario: String,
+    /// Which seed.
+    pub seed: u64,
+    /// What happened how often.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Records replayed at the end.
     pub records: u64,
     /// Laws that do not hold; empty when it passed.
@@ -49,16 +86,9 @@ pub struct Outcome {
 pub struct Summary {
     /// Which seed.
     pub seed: u64,
-    /// Virtual milliseconds it lasted.
-    pub simulated_ms: u64,
-    /// Order state → how many.
-    pub orders: BTreeMap<String, u64>,
-    /// Refusals by code.
-    pub refused: BTreeMap<String, u64>,
-    /// Unknown outcomes.
-    pub unknown: u64,
-    /// Faults by kind.
-    pub faults: BTreeMap<String, u64>,
+    /// What happened how often.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Laws that do not hold.
     pub broken: Vec<Value>,
     /// Hash of the trace.
@@ -76,14 +106,10 @@ impl Outcome {
         records: u64,
         broken: Vec<Broken>,
     ) -> Self {
-        let mut outcome = Self {
+        Self {
             scenario: scenario.name.clone(),
             seed,
-            simulated_ms: elapsed.as_millis() as u64,
-            orders: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            unknown: 0,
-            faults: BTreeMap::new(),
+            counts: Counts::of(elapsed, history, &orders),
             records,
             broken,
             trace: String::new(),
@@ -91,20 +117,7 @@ impl Outcome {
             errors: Vec::new(),
             drawn: serde_json::to_value(scenario).expect("a scenario is JSON"),
             history: history.to_vec(),
-        };
-        for order in orders.values() {
-            count(&mut outcome.orders, order["state"].as_str().unwrap_or("?"));
         }
-        for row in history {
-            match &row.fact {
-                Fact::Refused { code, .. } => count(&mut outcome.refused, code),
-                Fact::GaveUp { .. } => outcome.unknown += 1,
-                Fact::Crashed { .. } => count(&mut outcome.faults, "crash"),
-                Fact::Network { what } if what == "held back" => count(&mut outcome.faults, "cut"),
-                _ => {}
-            }
-        }
-        outcome
     }
 
     /// With what the trace says.
@@ -131,16 +144,9 @@ pub struct Totals {
     pub seeds: u64,
     /// Seeds that failed.
     pub failed: Vec<u64>,
-    /// Virtual milliseconds together.
-    pub simulated_ms: u64,
-    /// Order state → how many.
-    pub orders: BTreeMap<String, u64>,
-    /// Refusals by code.
-    pub refused: BTreeMap<String, u64>,
-    /// Unknown outcomes.
-    pub unknown: u64,
-    /// Faults by kind.
-    pub faults: BTreeMap<String, u64>,
+    /// What happened how often, all together.
+    #[serde(flatten)]
+    pub counts: Counts,
 }
 
 /// Order states a shop without merchants' hands can reach.
@@ -154,22 +160,16 @@ impl Totals {
     /// Adds one seed.
     pub fn add(&mut self, one: &Summary) {
         self.seeds += 1;
-        self.simulated_ms += one.simulated_ms;
-        self.unknown += one.unknown;
+        self.counts.add(&one.counts);
         if !one.broken.is_empty() {
             self.failed.push(one.seed);
-        }
-        for (sum, part) in
-            [(&mut self.orders, &one.orders), (&mut self.refused, &one.refused), (&mut self.faults, &one.faults)]
-        {
-            part.iter().for_each(|(name, number)| *sum.entry(name.clone()).or_default() += number);
         }
     }
 
     /// What no seed ever met.
     pub fn never_exercised(&self) -> Vec<String> {
-        let all =
-            [("order", STATES, &self.orders), ("refusal", REFUSALS, &self.refused), ("fault", FAULTS, &self.faults)];
+        let Counts { orders, refused, faults, .. } = &self.counts;
+        let all = [("order", STATES, orders), ("refusal", REFUSALS, refused), ("fault", FAULTS, faults)];
         let missing = all.into_iter().flat_map(|(what, names, seen)| {
             names.iter().filter(|name| !seen.contains_key(**name)).map(move |name| format!("{what} {name}"))
         });

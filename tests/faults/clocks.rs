@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::auditor::Book;
 use crate::client::{Call, Client, PATIENCE, PAUSE};
 use crate::preload::Orders;
-use crate::shop::Home;
+use crate::shop::{Home, Shop};
 
 const HOUR_SECONDS: i64 = 3_600;
 const YEAR_SECONDS: i64 = 365 * 24 * HOUR_SECONDS;
@@ -53,6 +53,15 @@ async fn holds_expire(client: &Client) {
     assert!(begun.elapsed() >= Duration::from_millis(940), "a hold of 1 s ended after {:?}", begun.elapsed());
 }
 
+/// A started shop with a wall clock this wrong, one SKU listed and a hundred units of it in stock.
+async fn open_shop(home: &Home, client: &Client, book: &Book, shift: &Shift, seconds: i64) -> Shop {
+    shift.set(seconds);
+    let shop = home.start().await;
+    client.list(&["CUP-1"], 1999).await;
+    book.stock(client, "CUP-1", 100).await;
+    shop
+}
+
 async fn buys_one(client: &Client, book: &Book) {
     let cart = client.cart(&[("CUP-1", 1)]).await;
     let placed = client.send(&Client::order(&cart, "tok_ok").wait(20)).await.expect(201);
@@ -64,10 +73,7 @@ async fn buys_one(client: &Client, book: &Book) {
 async fn a_start_with_the_clock_a_year_ahead_is_lived_with_after_it_was_corrected() {
     let (home, book) = (Home::new(), Book::default());
     let (client, shift) = (Client::new(&home), Shift::of(&home));
-    shift.set(YEAR_SECONDS);
-    let shop = home.start().await;
-    client.list(&["CUP-1"], 1999).await;
-    book.stock(&client, "CUP-1", 100).await;
+    let shop = open_shop(&home, &client, &book, &shift, YEAR_SECONDS).await;
     buys_one(&client, &book).await;
     let ahead = time_of(&client).await;
     assert!(ahead > wall_ms() + (YEAR_SECONDS - 600) * 1_000, "the clock was not shifted: {ahead}");
@@ -90,10 +96,7 @@ async fn a_start_with_the_clock_a_year_ahead_is_lived_with_after_it_was_correcte
 async fn a_clock_that_jumps_a_year_ahead_between_runs_loses_no_order() {
     let (home, book) = (Home::new(), Book::default());
     let (client, shift) = (Client::new(&home), Shift::of(&home));
-    shift.set(0);
-    let shop = home.start().await;
-    client.list(&["CUP-1"], 1999).await;
-    book.stock(&client, "CUP-1", 100).await;
+    let shop = open_shop(&home, &client, &book, &shift, 0).await;
     buys_one(&client, &book).await;
     shop.kill().await;
 
@@ -110,10 +113,7 @@ async fn a_clock_that_jumps_a_year_ahead_between_runs_loses_no_order() {
 async fn a_clock_that_steps_back_an_hour_stops_nothing_and_turns_nothing_back() {
     let (home, book) = (Home::new(), Book::default());
     let (client, shift) = (Client::new(&home), Shift::of(&home));
-    shift.set(0);
-    let shop = home.start().await;
-    client.list(&["CUP-1"], 1999).await;
-    book.stock(&client, "CUP-1", 100).await;
+    let shop = open_shop(&home, &client, &book, &shift, 0).await;
     holds_expire(&client).await;
     let before = time_of(&client).await;
 

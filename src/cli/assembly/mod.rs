@@ -7,7 +7,6 @@
 
 pub(super) mod backups;
 mod disk;
-mod ops_view;
 mod options;
 mod ports;
 mod webhooks;

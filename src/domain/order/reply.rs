@@ -41,7 +41,7 @@ impl Versioned for OrderReply {
 pub struct OrderView {
     /// Which.
     pub id: OrderId,
-    /// For people: `XXXX-XXXX-XXXX`, derived from the id.
+    /// For people: three groups of four letters and digits, derived from the id.
     pub number: String,
     /// Where it is.
     pub state: OrderState,

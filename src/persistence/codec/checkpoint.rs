@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, read, write};
-use crate::persistence::envelope::{Sealing, ValueKind, open_version_one};
+use super::{DecodeError, read, sealed};
+use crate::persistence::envelope::{ValueKind, open_version_one};
 use crate::persistence::log::GroupId;
 use crate::persistence::store::Row;
 
@@ -43,17 +43,9 @@ struct EndV1 {
     row_bytes: u64,
 }
 
-fn sealed<T: bincode::Encode>(kind: ValueKind, frozen: T) -> Vec<u8> {
-    let mut out = Vec::new();
-    let sealing = Sealing::begin(&mut out);
-    write(frozen, &mut out);
-    sealing.finish(&mut out, kind, 1);
-    out
-}
-
 /// Encodes the first frame.
 pub fn encode_checkpoint_head(head: &CheckpointHead) -> Vec<u8> {
-    sealed(ValueKind::CheckpointHead, HeadV1 { group: head.group.0, applied: &head.applied })
+    sealed(ValueKind::CheckpointHead, 0, HeadV1 { group: head.group.0, applied: &head.applied })
 }
 
 /// Reads the first frame.
@@ -65,7 +57,7 @@ pub fn decode_checkpoint_head(bytes: &Bytes) -> Result<CheckpointHead, DecodeErr
 /// Encodes a frame of rows.
 pub fn encode_checkpoint_rows(rows: &[Row]) -> Vec<u8> {
     let frozen: Vec<_> = rows.iter().map(|(key, value)| RowV1 { key, value }).collect();
-    sealed(ValueKind::CheckpointRows, frozen)
+    sealed(ValueKind::CheckpointRows, 0, frozen)
 }
 
 /// Reads a frame of rows; they share its memory.
@@ -76,7 +68,7 @@ pub fn decode_checkpoint_rows(bytes: &Bytes) -> Result<Vec<Row>, DecodeError> {
 
 /// Encodes the last frame.
 pub fn encode_checkpoint_end(end: CheckpointEnd) -> Vec<u8> {
-    sealed(ValueKind::CheckpointEnd, EndV1 { row_count: end.row_count, row_bytes: end.row_bytes })
+    sealed(ValueKind::CheckpointEnd, 0, EndV1 { row_count: end.row_count, row_bytes: end.row_bytes })
 }
 
 /// Reads the last frame.

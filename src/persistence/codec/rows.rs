@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, EntityV1, read, write};
+use super::{DecodeError, EntityV1, read, sealed};
 use crate::domain::entity::Fingerprint;
 use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::time::{Sequence, Timestamp};
-use crate::persistence::envelope::{HEADER_BYTES, Sealing, ValueKind, open_version_one};
+use crate::persistence::envelope::{ValueKind, open_version_one};
 use crate::persistence::records::CommandRow;
 
 /// How far a group's log is applied.
@@ -100,18 +100,14 @@ struct CommandRowV1 {
     expires_at: u64,
 }
 
-fn sealed<T: bincode::Encode>(kind: ValueKind, payload_bytes: usize, frozen: T) -> Bytes {
-    let mut out = Vec::with_capacity(HEADER_BYTES + payload_bytes);
-    let sealing = Sealing::begin(&mut out);
-    write(frozen, &mut out);
-    sealing.finish(&mut out, kind, 1);
-    Bytes::from(out)
+fn row<T: bincode::Encode>(kind: ValueKind, payload_bytes: usize, frozen: T) -> Bytes {
+    Bytes::from(sealed(kind, payload_bytes, frozen))
 }
 
 /// Encodes the value of an `applied` row.
 pub fn encode_applied(applied: &Applied) -> Bytes {
     let frozen = AppliedV1 { index: applied.index, newest_at: applied.newest_at.0, raft: &applied.raft };
-    sealed(ValueKind::Applied, applied.raft.len() + 24, frozen)
+    row(ValueKind::Applied, applied.raft.len() + 24, frozen)
 }
 
 /// Reads the value of an `applied` row.
@@ -121,10 +117,10 @@ pub fn decode_applied(bytes: &Bytes) -> Result<Applied, DecodeError> {
 }
 
 /// Encodes the value of a `batch` row.
-pub fn encode_batch_row(row: &BatchRow) -> Bytes {
-    let frozen =
-        BatchRowV1 { log_index: row.log_index, record_bytes_total: row.record_bytes_total, records: &row.records };
-    sealed(ValueKind::BatchRow, row.records.len() + 24, frozen)
+pub fn encode_batch_row(batch: &BatchRow) -> Bytes {
+    let BatchRow { log_index, record_bytes_total, records } = batch;
+    let frozen = BatchRowV1 { log_index: *log_index, record_bytes_total: *record_bytes_total, records };
+    row(ValueKind::BatchRow, records.len() + 24, frozen)
 }
 
 /// Reads the value of a `batch` row; the records share its memory.
@@ -138,10 +134,10 @@ pub fn decode_batch_row(bytes: &Bytes) -> Result<BatchRow, DecodeError> {
 }
 
 /// Encodes the value of a `command` row; its command is part of the key.
-pub fn encode_command_row(row: &CommandRow) -> Bytes {
-    let frozen =
-        CommandRowV1 { fingerprint: row.fingerprint.0, sequence: row.sequence.0, expires_at: row.expires_at.0 };
-    sealed(ValueKind::CommandRow, 52, frozen)
+pub fn encode_command_row(command: &CommandRow) -> Bytes {
+    let CommandRow { fingerprint, sequence, expires_at, .. } = command;
+    let frozen = CommandRowV1 { fingerprint: fingerprint.0, sequence: sequence.0, expires_at: expires_at.0 };
+    row(ValueKind::CommandRow, 52, frozen)
 }
 
 /// Reads the value of the `command` row of this command.
@@ -165,7 +161,7 @@ pub fn encode_feed_row(items: &[FeedItem]) -> Bytes {
             record_count: item.record_count,
         })
         .collect();
-    sealed(ValueKind::FeedRow, 4 + items.len() * 48, frozen)
+    row(ValueKind::FeedRow, 4 + items.len() * 48, frozen)
 }
 
 /// Reads the value of a `feed` row.
@@ -192,7 +188,7 @@ pub fn encode_snapshot_head(head: &SnapshotHead) -> Bytes {
         snapshot_bytes: head.snapshot_bytes,
         chunk_count: head.chunk_count,
     };
-    sealed(ValueKind::SnapshotHead, 64, frozen)
+    row(ValueKind::SnapshotHead, 64, frozen)
 }
 
 /// Reads the value of a `snapshot head` row.
@@ -211,7 +207,7 @@ pub fn decode_snapshot_head(bytes: &[u8]) -> Result<SnapshotHead, DecodeError> {
 
 /// Encodes the value of a data key row.
 pub fn encode_vault_key(secret: &[u8; 32]) -> Bytes {
-    sealed(ValueKind::VaultKey, 32, *secret)
+    row(ValueKind::VaultKey, 32, *secret)
 }
 
 /// Reads the value of a data key row.
@@ -221,7 +217,7 @@ pub fn decode_vault_key(bytes: &[u8]) -> Result<[u8; 32], DecodeError> {
 
 /// Encodes the log index below which feed rows are gone.
 pub fn encode_feed_floor(index: u64) -> Bytes {
-    sealed(ValueKind::FeedFloor, 9, index)
+    row(ValueKind::FeedFloor, 9, index)
 }
 
 /// Reads the log index below which feed rows are gone.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, read, write};
-use crate::persistence::envelope::{Sealing, ValueKind, open_version_one};
+use super::{DecodeError, read, sealed};
+use crate::persistence::envelope::{ValueKind, open_version_one};
 use crate::persistence::log::{GroupId, LogEntry, LogRange};
 
 /// What a log tail is of.
@@ -34,7 +34,11 @@ struct EntryV1<'a> {
 /// Encodes the first frame.
 pub fn encode_tail_head(head: &TailHead) -> Vec<u8> {
     let TailHead { group, range, vote } = head;
-    sealed(ValueKind::TailHead, HeadV1 { group: group.0, first: range.first, next: range.next, vote: vote.as_deref() })
+    sealed(
+        ValueKind::TailHead,
+        0,
+        HeadV1 { group: group.0, first: range.first, next: range.next, vote: vote.as_deref() },
+    )
 }
 
 /// Reads the first frame.
@@ -47,7 +51,7 @@ pub fn decode_tail_head(bytes: &Bytes) -> Result<TailHead, DecodeError> {
 /// Encodes a frame of entries.
 pub fn encode_tail_entries(entries: &[LogEntry]) -> Vec<u8> {
     let frozen: Vec<_> = entries.iter().map(|entry| EntryV1 { index: entry.index, bytes: &entry.bytes }).collect();
-    sealed(ValueKind::TailEntries, frozen)
+    sealed(ValueKind::TailEntries, 0, frozen)
 }
 
 /// Reads a frame of entries; they share its memory.
@@ -55,12 +59,4 @@ pub fn decode_tail_entries(bytes: &Bytes) -> Result<Vec<LogEntry>, DecodeError> 
     let frozen: Vec<EntryV1<'_>> = read(open_version_one(ValueKind::TailEntries, bytes)?)?;
     let entry = |entry: &EntryV1<'_>| LogEntry { index: entry.index, bytes: bytes.slice_ref(entry.bytes) };
     Ok(frozen.iter().map(entry).collect())
-}
-
-fn sealed<T: bincode::Encode>(kind: ValueKind, frozen: T) -> Vec<u8> {
-    let mut out = Vec::new();
-    let sealing = Sealing::begin(&mut out);
-    write(frozen, &mut out);
-    sealing.finish(&mut out, kind, 1);
-    out
 }

@@ -9,60 +9,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use super::{below, within};
-use crate::persistence::log::{ENTRY_BYTES_MAX, GroupId, Log, LogEntry, LogError, LogRange, LogValue, OnFlushed};
+use crate::persistence::log::{GroupId, Log, LogEntry, LogError, LogRange, LogValue, OnFlushed};
+use crate::persistence::memory::GroupLog;
 use crate::rng::Rng;
 
-/// One group's entries and values.
-#[derive(Clone, Default)]
-struct GroupLog {
-    /// Index of the first entry, or where the next append must start when empty.
-    first: u64,
-    entries: VecDeque<Bytes>,
-    values: BTreeMap<LogValue, Vec<u8>>,
-}
-
-impl GroupLog {
-    fn range(&self) -> LogRange {
-        LogRange { first: self.first, next: self.first + self.entries.len() as u64 }
-    }
-
-    fn change(&mut self, change: &Change) {
-        match change {
-            Change::Append(entries) => {
-                for entry in entries {
-                    assert_eq!(
-                        entry.index,
-                        self.range().next,
-                        "LOG-1: an append leaves no hole and overwrites nothing"
-                    );
-                    assert!(entry.bytes.len() <= ENTRY_BYTES_MAX, "LOG-2: an entry is within its limit");
-                    self.entries.push_back(entry.bytes.clone());
-                }
-            }
-            Change::Put(value, bytes) => drop(self.values.insert(*value, bytes.clone())),
-            Change::Truncate(from) => {
-                let kept = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
-                self.entries.truncate(kept);
-            }
-            Change::Purge(before) => {
-                let gone = before.saturating_sub(self.first).min(self.entries.len() as u64);
-                self.entries.drain(..gone as usize);
-                self.first = self.first.max(*before);
-            }
-        }
-    }
-}
-
 /// One change of a group.
+#[derive(Clone)]
 enum Change {
     Append(Vec<LogEntry>),
     Put(LogValue, Vec<u8>),
     Truncate(u64),
     Purge(u64),
+}
+
+fn change_group(log: &mut GroupLog, change: Change) {
+    match change {
+        Change::Append(entries) => log.append(entries),
+        Change::Put(value, bytes) => log.put(value, bytes),
+        Change::Truncate(from) => log.truncate(from),
+        Change::Purge(before) => log.purge(before),
+    }
 }
 
 /// A change that is not synced yet, and whom to tell when it is.
@@ -130,7 +99,7 @@ impl SimLog {
     fn sync_one(&self) -> Option<OnFlushed> {
         let mut state = self.lock();
         let Unsynced { group, change, on_flushed } = state.queue.pop_front()?;
-        state.synced.entry(group).or_default().change(&change);
+        change_group(state.synced.entry(group).or_default(), change);
         Some(on_flushed)
     }
 
@@ -140,7 +109,7 @@ impl SimLog {
             drop(state);
             return on_flushed(Err(LogError::Closed));
         }
-        state.view.entry(group).or_default().change(&change);
+        change_group(state.view.entry(group).or_default(), change.clone());
         state.queue.push_back(Unsynced { group, change, on_flushed });
         drop(state);
         self.queued.notify_one();
@@ -177,7 +146,7 @@ impl Log for SimLog {
     }
 
     async fn get(&self, group: GroupId, value: LogValue) -> Result<Option<Vec<u8>>, LogError> {
-        self.view(group, |log| log.values.get(&value).cloned())
+        self.view(group, |log| log.get(value))
     }
 
     async fn range(&self, group: GroupId) -> Result<LogRange, LogError> {
@@ -193,19 +162,7 @@ impl Log for SimLog {
     }
 
     async fn read(&self, group: GroupId, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, LogError> {
-        self.view(group, |log| {
-            let range = log.range();
-            let (mut found, mut bytes_found) = (Vec::new(), 0);
-            for index in from.max(range.first)..to.min(range.next) {
-                let bytes = log.entries[(index - range.first) as usize].clone();
-                bytes_found += bytes.len();
-                found.push(LogEntry { index, bytes });
-                if bytes_found > bytes_max {
-                    break;
-                }
-            }
-            found
-        })
+        self.view(group, |log| log.read(from, to, bytes_max))
     }
 
     async fn truncate(&self, group: GroupId, from: u64) -> Result<(), LogError> {
@@ -222,8 +179,7 @@ impl Log for SimLog {
 
     async fn disk_bytes(&self) -> u64 {
         let state = self.lock();
-        let bytes = |log: &GroupLog| log.entries.iter().map(|entry| entry.len() as u64).sum::<u64>();
-        state.synced.values().map(bytes).sum()
+        state.synced.values().map(GroupLog::bytes).sum()
     }
 
     async fn close(&self) {

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::below;
-use crate::persistence::store::{Change, Direction, Row, Scan, Store, StoreError, WriteBatch};
+use crate::persistence::memory::scan_rows;
+use crate::persistence::store::{Change, Row, Scan, Store, StoreError, WriteBatch};
 use crate::rng::Rng;
 
 /// Batches since the last sync that can be taken back; older ones count as synced, as an engine's own flushing does.
@@ -103,24 +104,7 @@ impl Store for SimStore {
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
-        let state = self.open()?;
-        if scan.from >= scan.to {
-            return Ok(Vec::new());
-        }
-        let range = state.rows.range(scan.from.clone()..scan.to.clone());
-        let (mut found, mut bytes) = (Vec::new(), 0_usize);
-        let mut take = |key: &Bytes, value: &Bytes| {
-            bytes = bytes.saturating_add(value.len());
-            found.push((key.clone(), value.clone()));
-            found.len() < scan.rows_max && bytes <= scan.bytes_max
-        };
-        if scan.rows_max > 0 {
-            match scan.direction {
-                Direction::Forward => drop(range.into_iter().all(|(key, value)| take(key, value))),
-                Direction::Reverse => drop(range.into_iter().rev().all(|(key, value)| take(key, value))),
-            }
-        }
-        Ok(found)
+        scan_rows(&self.open()?.rows, &scan)
     }
 
     async fn sync(&self) -> Result<(), StoreError> {

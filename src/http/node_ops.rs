@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::oneshot;
 
-use super::disk::Disk;
+use super::ports::{ActorStatus, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus};
 use crate::actors::entity::EntityDescription;
 use crate::actors::shard::ShardMessage;
 use crate::cluster::node::Node;
 use crate::cluster::raft::group::Group;
 use crate::domain::ids::EntityId;
 use crate::domain::time::Timestamp;
-use crate::http::ports::{ActorStatus, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus};
 use crate::persistence::log::GroupId;
 
 /// How long an actor may take to describe itself.
@@ -22,19 +20,31 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Due wake rows counted for status; more are shown as this many.
 const DUE_COUNTED_MAX: usize = 10_000;
 
+/// What the computer around a node knows and the node does not.
+#[async_trait]
+pub trait Computer: Send + Sync {
+    /// Bytes free where the data is; zero when it cannot be asked.
+    fn disk_free_bytes(&self) -> u64;
+
+    /// Bytes the data takes.
+    async fn disk_used_bytes(&self) -> u64;
+
+    /// All metrics of the process in Prometheus' text form.
+    fn metrics(&self) -> String;
+}
+
 /// The node, for operators.
 pub struct NodeOps {
     node: Arc<Node>,
-    disk: Disk,
-    prometheus: PrometheusHandle,
+    computer: Arc<dyn Computer>,
     started: Duration,
 }
 
 impl NodeOps {
     /// A view of this node.
-    pub fn new(node: Arc<Node>, disk: Disk, prometheus: PrometheusHandle) -> Self {
+    pub fn new(node: Arc<Node>, computer: Arc<dyn Computer>) -> Self {
         let started = node.clock().monotonic();
-        Self { node, disk, prometheus, started }
+        Self { node, computer, started }
     }
 
     async fn ask_shard<T>(
@@ -95,7 +105,7 @@ impl OpsView for NodeOps {
         };
         depth("router", self.node.router().in_flight());
         depth("proposals", self.node.groups().values().map(Group::waiting_batches).sum());
-        self.prometheus.render()
+        self.computer.metrics()
     }
 
     async fn status(&self) -> NodeStatus {
@@ -112,8 +122,8 @@ impl OpsView for NodeOps {
                 .unwrap_or(u32::MAX),
             resident_actors: node.observer().resident(),
             free_places: node.router().free_places() as u64,
-            disk_free_bytes: self.disk.free_bytes(),
-            disk_used_bytes: self.disk.log.disk_bytes().await + self.disk.store.disk_bytes().await,
+            disk_free_bytes: self.computer.disk_free_bytes(),
+            disk_used_bytes: self.computer.disk_used_bytes().await,
         }
     }
 
