@@ -117,6 +117,12 @@ async fn press(browser: &Client, keys: &str) {
     browser.release_actions().await.unwrap();
 }
 
+/// What is seen when a reload of the cart's page was under way while the page went on to another.
+async fn reload_at_the_cart(browser: &Client) {
+    browser.execute("history.replaceState(null, '', '#/cart')", vec![]).await.unwrap();
+    browser.refresh().await.unwrap();
+}
+
 /// Looks at a full shelf, and keeps what it sees unless there is a picture already.
 async fn keep_picture(browser: &Client) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/shop.png");
@@ -198,6 +204,12 @@ async fn a_reload_in_the_middle_of_buying_shows_the_one_order() {
     browser.refresh().await.unwrap();
     see(browser, "[data-state=confirmed]").await;
     assert_eq!(available(browser, &sku).await, before - 1);
+    reload_at_the_cart(browser).await;
+    see(browser, "[data-state=confirmed]").await;
+    browser.execute("location.hash = '#/cart'", vec![]).await.unwrap();
+    see(browser, ".empty").await;
+    reload_at_the_cart(browser).await;
+    see(browser, ".empty").await;
     stage.strike().await;
 }
 

@@ -83,6 +83,16 @@ export async function setBuyer(buyer) {
 // One checkout attempt is kept until its answer came, so that a reload in between asks the same question again.
 const ATTEMPT = "stockroom.checkout";
 
+// The order this window came to, until the shopper has seen it and gone on. A reload that was under way when the answer
+// came shows the cart once more, and must lead there too.
+const ORDERED = "stockroom.ordered";
+
+export const unseenOrder = () => sessionStorage.getItem(ORDERED);
+
+export function seen(order) {
+  if (unseenOrder() === order) sessionStorage.removeItem(ORDERED);
+}
+
 export function unansweredCheckout() {
   const text = localStorage.getItem(ATTEMPT);
   return text ? JSON.parse(text) : null;
@@ -104,6 +114,7 @@ export async function finishCheckout() {
 async function send(attempt) {
   try {
     const order = await post("/v1/orders", attempt.body, { key: attempt.key });
+    sessionStorage.setItem(ORDERED, order.id);
     localStorage.removeItem(ATTEMPT);
     return order;
   } catch (problem) {

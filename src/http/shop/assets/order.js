@@ -49,7 +49,10 @@ export async function show(main, id) {
   await refresh();
   if (!stopped) stream = follow(`/v1/orders/${id}/events`, refresh);
   cart.load().catch(() => {});
-  return stop;
+  return () => {
+    stop();
+    cart.seen(id);
+  };
 }
 
 function showOrder(main, order, before) {
