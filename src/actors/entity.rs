@@ -456,7 +456,7 @@ impl EntityActorState {
     }
 
     fn respond(&self, reply: ReplySender, answer: Result<Answer, AskError>) {
-        self.surroundings.observer.answered(self.entity.id.kind, &answer);
+        self.surroundings.observer.answered(&self.entity.id, &answer);
         if let Some(reply) = reply {
             drop(reply.send(answer));
         }

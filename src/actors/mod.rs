@@ -11,6 +11,7 @@ pub mod feed_signal;
 pub mod flights;
 pub mod messages;
 pub mod observe;
+pub mod panics;
 pub mod ports;
 pub mod quarantine;
 pub mod region;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 
 use super::messages::{Answer, AskError};
+use super::panics::Panics;
+use crate::domain::ids::EntityId;
 use crate::domain::registry::{AnyEvent, Kind};
 use crate::domain::stock::StockEvent;
 use crate::persistence::records::Record;
@@ -19,6 +21,7 @@ pub struct Observer {
     waiting: AtomicI64,
     restarts: AtomicU64,
     quarantined: AtomicU64,
+    panics: Panics,
 }
 
 impl Observer {
@@ -56,7 +59,10 @@ impl Observer {
     }
 
     /// A command was answered.
-    pub fn answered(&self, kind: Kind, answer: &Result<Answer, AskError>) {
+    pub fn answered(&self, entity: &EntityId, answer: &Result<Answer, AskError>) {
+        if matches!(answer, Err(AskError::Panicked)) {
+            self.panics.note(entity);
+        }
         let outcome = match answer {
             Ok(answer) if answer.replayed => "replayed",
             Ok(_) => "accepted",
@@ -67,7 +73,7 @@ impl Observer {
             Err(AskError::NoLeader { .. } | AskError::Quarantined { .. }) => "unavailable",
             Err(AskError::Unknown { .. }) => "unknown",
         };
-        counter!("stockroom_commands_total", "kind" => kind.name(), "outcome" => outcome).increment(1);
+        counter!("stockroom_commands_total", "kind" => entity.kind.name(), "outcome" => outcome).increment(1);
     }
 
     /// An actor was spawned.
@@ -95,6 +101,11 @@ impl Observer {
     /// Entities that entered quarantine since the node started.
     pub fn quarantines(&self) -> u64 {
         self.quarantined.load(Ordering::Relaxed)
+    }
+
+    /// Entities whose commands panicked since the node started.
+    pub fn panics(&self) -> &Panics {
+        &self.panics
     }
 
     /// Actors alive now.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::ports::{ActorStatus, NodeStatus, OpsView, QuarantinedEntity, Readiness, ShardStatus};
+use super::ports::{ActorStatus, NodeStatus, OpsView, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus};
 use crate::actors::entity::EntityDescription;
 use crate::actors::shard::ShardMessage;
 use crate::cluster::node::Node;
@@ -121,6 +121,8 @@ impl OpsView for NodeOps {
             shards_led: u32::try_from(node.hosted().groups().iter().filter(|group| **group != GroupId::META).count())
                 .unwrap_or(u32::MAX),
             resident_actors: node.observer().resident(),
+            quarantined_entities: self.quarantined().await.len() as u64,
+            panicked_entities: node.observer().panics().list().len() as u64,
             free_places: node.router().free_places() as u64,
             disk_free_bytes: self.computer.disk_free_bytes(),
             disk_used_bytes: self.computer.disk_used_bytes().await,
@@ -150,6 +152,17 @@ impl OpsView for NodeOps {
         }
         actors.sort_by_key(|actor| std::cmp::Reverse(actor.waiting));
         actors
+    }
+
+    fn panicked(&self) -> Vec<PanickedEntity> {
+        let cases = self.node.observer().panics().list().into_iter();
+        cases
+            .map(|case| PanickedEntity {
+                entity: case.entity.to_string(),
+                panics: case.panics,
+                quiet_seconds: case.quiet.as_secs(),
+            })
+            .collect()
     }
 
     async fn quarantined(&self) -> Vec<QuarantinedEntity> {

@@ -41,6 +41,8 @@ pub trait OpsView: Send + Sync + 'static {
     async fn shards(&self) -> Vec<ShardStatus>;
     /// Resident actors, busiest first, at most `limit`.
     async fn actors(&self, limit: usize) -> Vec<ActorStatus>;
+    /// Entities whose commands panicked since the node started, the most panics first.
+    fn panicked(&self) -> Vec<PanickedEntity>;
     /// Entities taken out of service.
     async fn quarantined(&self) -> Vec<QuarantinedEntity>;
     /// Puts an entity back into service; `false` when it is not quarantined here.
@@ -122,6 +124,10 @@ pub struct NodeStatus {
     pub shards_led: u32,
     /// Entities in memory.
     pub resident_actors: u64,
+    /// Entities out of service: see `/ops/v1/quarantine`.
+    pub quarantined_entities: u64,
+    /// Entities with commands that panicked since the node started: see `/ops/v1/panics`.
+    pub panicked_entities: u64,
     /// Requests in flight that may still be admitted.
     pub free_places: u64,
     /// Bytes free on the data directory's disk.
@@ -164,6 +170,17 @@ pub struct ActorStatus {
     pub owed: u64,
     /// Milliseconds since its last command.
     pub idle_ms: u64,
+}
+
+/// An entity whose commands panicked: each was answered with `internal_error` and changed nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct PanickedEntity {
+    /// Which; text form `kind/key`.
+    pub entity: String,
+    /// How many of its commands panicked since the node started.
+    pub panics: u64,
+    /// Seconds since the last one.
+    pub quiet_seconds: u64,
 }
 
 /// An entity out of service.

@@ -287,9 +287,8 @@ impl Projector {
                 Ok(())
             }
             Kind::Product => {
-                let folded = states::load(&self.parts.journal, group, entity).await?;
-                let view = folded.as_ref().and_then(Folded::product);
-                match view.as_ref().and_then(documents::document_of) {
+                let Some(folded) = states::load(&self.parts.journal, group, entity).await? else { return Ok(()) };
+                match folded.product().as_ref().and_then(documents::document_of) {
                     Some(mut document) => {
                         for variant in &mut document.item.variants {
                             variant.available = self.lists.available(&variant.sku).await?;

@@ -1,6 +1,8 @@
 //! Entities as they are, folded from snapshot and records: what projections are rebuilt from, and read where following
 //! single events would mean knowing the entity's rules.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::domain::ids::{EntityId, HoldId, OrderId, ProductId, Sku};
 use crate::domain::order::{OrderCommand, OrderReply, OrderView};
 use crate::domain::product::{ProductCommand, ProductReply, ProductView};
@@ -21,7 +23,8 @@ pub struct Folded {
     pub at: Timestamp,
 }
 
-/// The entity as far as this node's store knows it; `None` when it never was.
+/// The entity as far as this node's store knows it; `None` when it never was, or when its journal cannot be replayed:
+/// what it did last is then what projections go on showing of it, and others are not held up by it.
 pub async fn load(journal: &Journal, group: GroupId, entity: &EntityId) -> Result<Option<Folded>, JournalError> {
     let loaded = journal.load(group, entity).await?;
     let mut folded = match loaded.snapshot {
@@ -29,13 +32,20 @@ pub async fn load(journal: &Journal, group: GroupId, entity: &EntityId) -> Resul
         None if loaded.records.is_empty() => return Ok(None),
         None => Folded { state: AnyState::new(entity), sequence: Sequence::ZERO, at: Timestamp::ZERO },
     };
-    for record in loaded.records {
-        for event in &record.events {
-            folded.state.apply(event, record.at);
+    let replay = move || {
+        for record in loaded.records {
+            for event in &record.events {
+                folded.state.apply(event, record.at);
+            }
+            (folded.sequence, folded.at) = (record.sequence, record.at);
         }
-        (folded.sequence, folded.at) = (record.sequence, record.at);
+        folded
+    };
+    let replayed = catch_unwind(AssertUnwindSafe(replay)).ok();
+    if replayed.is_none() {
+        tracing::warn!(%group, %entity, "an entity that cannot be replayed is left as it was in lists and search");
     }
-    Ok(Some(folded))
+    Ok(replayed)
 }
 
 impl Folded {

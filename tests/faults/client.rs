@@ -164,6 +164,13 @@ impl Client {
         Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null), headers })
     }
 
+    /// The body of a read that is no JSON.
+    pub async fn text(&self, call: &Call) -> String {
+        let address = self.address.lock().unwrap().clone();
+        let base = if call.ops { &address.ops } else { &address.http };
+        self.http.get(format!("{base}{}", call.path)).send().await.unwrap().text().await.unwrap()
+    }
+
     /// Tries until the outcome is definite, always under the same key.
     pub async fn send(&self, call: &Call) -> Answer {
         let deadline = Instant::now() + PATIENCE;

@@ -11,6 +11,7 @@
 
 mod auditor;
 mod client;
+mod forge;
 mod ledger;
 mod preload;
 mod shop;
@@ -22,5 +23,6 @@ mod crashes;
 mod damage;
 mod disk_full;
 mod oversell;
+mod poison;
 mod replays;
 mod stopping;

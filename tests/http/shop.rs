@@ -18,8 +18,8 @@ use stockroom::domain::ids::EntityId;
 use stockroom::domain::time::Timestamp;
 use stockroom::http::ops::keys::ClusterKeys;
 use stockroom::http::ports::{
-    ActorStatus, BackupState, BackupStatus, Backups, CatalogueExport, NodeStatus, OpsView, QuarantinedEntity,
-    Readiness, ShardStatus,
+    ActorStatus, BackupState, BackupStatus, Backups, CatalogueExport, NodeStatus, OpsView, PanickedEntity,
+    QuarantinedEntity, Readiness, ShardStatus,
 };
 use stockroom::http::{self, AppState, HttpOptions, Parts};
 use stockroom::payments::gateway::Gateways;
@@ -92,6 +92,8 @@ impl OpsView for Node {
             shards: 12,
             shards_led: 12,
             resident_actors: 0,
+            quarantined_entities: 1,
+            panicked_entities: 0,
             free_places: 1,
             disk_free_bytes: 1,
             disk_used_bytes: 1,
@@ -103,6 +105,10 @@ impl OpsView for Node {
     }
 
     async fn actors(&self, _limit: usize) -> Vec<ActorStatus> {
+        Vec::new()
+    }
+
+    fn panicked(&self) -> Vec<PanickedEntity> {
         Vec::new()
     }
 

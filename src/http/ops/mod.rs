@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::call::{Json, Query};
 use super::error::{Code, Problem};
-use super::ports::{ActorStatus, NodeStatus, QuarantinedEntity, Readiness, ShardStatus};
+use super::ports::{ActorStatus, NodeStatus, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus};
 use super::route::{Access, Route};
 use super::wire::{self, Listing};
 use crate::domain::ids::EntityId;
@@ -23,6 +23,7 @@ const TAG: &str = "Operation";
 /// The table.
 pub fn routes() -> Vec<Route> {
     let mut routes = node_routes();
+    routes.extend(trouble_routes());
     routes.extend(keys::routes());
     routes.extend(backups::routes());
     routes
@@ -59,6 +60,17 @@ fn node_routes() -> Vec<Route> {
                 .called(TAG, "actors", "Entities in memory")
                 .query::<wire::PageSize>("limit", "At most this many; 50 unless said.")
                 .answers_list::<ActorStatus>("The busiest first.")
+        }),
+    ]
+}
+
+fn trouble_routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/ops/v1/panics", Access::Ops, panicked).describe(|route| {
+            route
+                .called(TAG, "panicked", "Entities whose commands ended in a panic since the node started")
+                .text("Each such command was answered `internal_error` and changed nothing; the log names it.")
+                .answers_list::<PanickedEntity>("The entities, the most panics first.")
         }),
         Route::new(Method::GET, "/ops/v1/quarantine", Access::Ops, quarantined).describe(|route| {
             route
@@ -137,6 +149,10 @@ async fn actors(State(state): State<AppState>, Query(query): Query<ActorsQuery>)
 
 async fn quarantined(State(state): State<AppState>) -> Response {
     wire::json(StatusCode::OK, &Listing::whole(state.ops().quarantined().await))
+}
+
+async fn panicked(State(state): State<AppState>) -> Response {
+    wire::json(StatusCode::OK, &Listing::whole(state.ops().panicked()))
 }
 
 async fn release(State(state): State<AppState>, body: Json<Release>) -> Result<StatusCode, Problem> {

@@ -1,0 +1,92 @@
+//! Writes into a stopped shop's data directory what no rule of the shop would ever have made.
+//!
+//! The records go the way of all records: through the entity's shard, its Raft log, the fsync and the store, by the
+//! program's own code. Only `decide` was never asked. So every envelope and checksum is right, and what happens next is
+//! what would happen after a bug of an earlier version.
+
+use std::sync::Arc;
+
+use stockroom::actors::ports::{Replication, VerdictListener};
+use stockroom::actors::shard::ShardOptions;
+use stockroom::clock::SystemClock;
+use stockroom::cluster::hashing::ShardCount;
+use stockroom::cluster::node::{Node, NodeOptions, Seams};
+use stockroom::cluster::raft::group::RaftTiming;
+use stockroom::domain::entity::{Fingerprint, Stamp};
+use stockroom::domain::ids::{CommandId, EntityId};
+use stockroom::domain::registry::{AnyEvent, AnyReply};
+use stockroom::domain::time::Timestamp;
+use stockroom::payments::courier::{CourierOptions, PaymentCourier};
+use stockroom::payments::gateway::Gateways;
+use stockroom::persistence::codec;
+use stockroom::persistence::datadir::DataDir;
+use stockroom::persistence::records::{EntityBatch, Record, Remembered, Verdict};
+use stockroom::persistence::storage::Storage;
+use stockroom::rng::SeededRng;
+
+use crate::shop::Home;
+
+const LOG_BYTES_MAX: u64 = 1 << 30;
+
+/// One event that an entity did not decide, and what it answered.
+pub type Forged = (AnyEvent, AnyReply);
+
+/// Appends records to an entity's journal; it wants attention at `wake_at` afterwards.
+pub async fn append(home: &Home, entity: &EntityId, forged: Vec<Forged>, wake_at: Option<Timestamp>) {
+    let directory = DataDir::open(home.data()).unwrap();
+    let storage = Storage::open(&directory, LOG_BYTES_MAX).await.unwrap();
+    let rng = Arc::new(SeededRng::stream(9, "forge"));
+    let seams = Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: rng.clone(),
+        log: storage.log.clone(),
+        store: storage.store.clone(),
+        checkpoints: storage.checkpoints.clone(),
+        turns: storage.turns.clone(),
+        payments: PaymentCourier::new(Gateways::new(None), rng, CourierOptions::default()),
+    };
+    let node = Node::start(seams, options()).await.unwrap();
+    let group = node.shards().group_of(entity);
+    let last = node.journal().tail(group, entity).await.unwrap().last;
+    let at = node.clock().now();
+    let mut sequence = last;
+    let mut records = Vec::new();
+    for (event, reply) in forged {
+        sequence = sequence.next();
+        records.push(Record {
+            sequence,
+            stamp: Stamp { command: CommandId([sequence.0 as u8; 16]), fingerprint: Fingerprint::default() },
+            remembered: Remembered::ByState,
+            at,
+            events: vec![event],
+            reply,
+            wake_at,
+        });
+    }
+    let batch = EntityBatch {
+        entity: entity.clone(),
+        first_sequence: last.next(),
+        record_count: records.len() as u32,
+        last_at: at,
+        wake_at,
+        command_rows: Vec::new(),
+        vault: Vec::new(),
+        records: codec::encode_records(&records),
+    };
+    let (told, verdict) = tokio::sync::oneshot::channel();
+    node.groups()[&group].append(batch, VerdictListener::new(move |outcome| told.send(outcome).unwrap()));
+    assert_eq!(verdict.await.unwrap(), Ok(Verdict::Stored));
+    node.stop().await;
+}
+
+fn options() -> NodeOptions {
+    NodeOptions {
+        member: 1,
+        name: "forge".to_owned(),
+        shards: ShardCount::DEFAULT,
+        timing: RaftTiming::default(),
+        shard: ShardOptions::default(),
+        in_flight_per_shard_max: 16,
+        waiting_per_entity_max: 16,
+    }
+}
