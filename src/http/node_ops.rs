@@ -6,7 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::ports::{ActorStatus, NodeStatus, OpsView, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus};
+use super::ports::{
+    ActorStatus, NodeStatus, OldOrderHold, OpsView, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus,
+};
+use super::wire::Time;
 use crate::actors::entity::EntityDescription;
 use crate::actors::shard::ShardMessage;
 use crate::cluster::node::Node;
@@ -14,9 +17,12 @@ use crate::cluster::raft::group::Group;
 use crate::domain::ids::EntityId;
 use crate::domain::time::Timestamp;
 use crate::persistence::log::GroupId;
+use crate::projections::lists::holds::{HoldPlace, LiveHolds, OrderHold};
 
 /// How long an actor may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// An order's hold older than this is shown in the status (P17).
+const OLD: Duration = Duration::from_secs(60 * 60);
 /// Due wake rows counted for status; more are shown as this many.
 const DUE_COUNTED_MAX: usize = 10_000;
 
@@ -37,14 +43,15 @@ pub trait Computer: Send + Sync {
 pub struct NodeOps {
     node: Arc<Node>,
     computer: Arc<dyn Computer>,
+    holds: LiveHolds,
     started: Duration,
 }
 
 impl NodeOps {
-    /// A view of this node.
-    pub fn new(node: Arc<Node>, computer: Arc<dyn Computer>) -> Self {
+    /// A view of this node and of the holds its read side knows.
+    pub fn new(node: Arc<Node>, computer: Arc<dyn Computer>, holds: LiveHolds) -> Self {
         let started = node.clock().monotonic();
-        Self { node, computer, started }
+        Self { node, computer, holds, started }
     }
 
     async fn ask_shard<T>(
@@ -55,6 +62,12 @@ impl NodeOps {
         let (sender, receiver) = oneshot::channel();
         self.node.hosted().get(group)?.cast(message(sender)).ok()?;
         tokio::time::timeout(DESCRIBE_TIMEOUT, receiver).await.ok()?.ok()
+    }
+
+    fn old_order_holds(&self, older_than: Duration, limit: usize) -> (u64, Vec<(HoldPlace, OrderHold)>) {
+        let now = self.node.clock().now();
+        let moment = Timestamp(now.0.saturating_sub(u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX)));
+        self.holds.of_orders_since_before(moment, limit)
     }
 
     async fn residents(&self, group: GroupId, limit: usize) -> Vec<EntityDescription> {
@@ -105,6 +118,11 @@ impl OpsView for NodeOps {
         };
         depth("router", self.node.router().in_flight());
         depth("proposals", self.node.groups().values().map(Group::waiting_batches).sum());
+        let of_orders = self.holds.of_orders();
+        for (holder, live) in [("order", of_orders), ("shopper", self.holds.live().saturating_sub(of_orders))] {
+            metrics::gauge!("stockroom_holds_live", "holder" => holder).set(live as f64);
+        }
+        metrics::gauge!("stockroom_old_order_holds").set(self.old_order_holds(OLD, 0).0 as f64);
         self.computer.metrics()
     }
 
@@ -123,6 +141,7 @@ impl OpsView for NodeOps {
             resident_actors: node.observer().resident(),
             quarantined_entities: self.quarantined().await.len() as u64,
             panicked_entities: node.observer().panics().list().len() as u64,
+            old_order_holds: self.old_order_holds(OLD, 0).0,
             free_places: node.router().free_places() as u64,
             disk_free_bytes: self.computer.disk_free_bytes(),
             disk_used_bytes: self.computer.disk_used_bytes().await,
@@ -161,6 +180,20 @@ impl OpsView for NodeOps {
                 entity: case.entity.to_string(),
                 panics: case.panics,
                 quiet_seconds: case.quiet.as_secs(),
+            })
+            .collect()
+    }
+
+    fn order_holds(&self, older_than: Duration, limit: usize) -> Vec<OldOrderHold> {
+        let (now, (_, old)) = (self.node.clock().now(), self.old_order_holds(older_than, limit));
+        old.into_iter()
+            .map(|((sku, hold), OrderHold { order, quantity, since })| OldOrderHold {
+                sku,
+                hold,
+                order_id: order,
+                quantity,
+                since: Time(since),
+                age_seconds: now.since(since).as_secs(),
             })
             .collect()
     }

@@ -2,6 +2,7 @@
 //! payments, and by fakes in tests.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,8 +10,9 @@ use futures::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::wire::Time;
 use crate::actors::messages::AskError;
-use crate::domain::ids::{DataKeyId, EntityId};
+use crate::domain::ids::{DataKeyId, EntityId, HoldId, OrderId, Sku};
 use crate::projections::catalogue::CatalogueFormat;
 
 /// Tells when entities change.
@@ -43,6 +45,8 @@ pub trait OpsView: Send + Sync + 'static {
     async fn actors(&self, limit: usize) -> Vec<ActorStatus>;
     /// Entities whose commands panicked since the node started, the most panics first.
     fn panicked(&self) -> Vec<PanickedEntity>;
+    /// Orders' holds older than this, the oldest first, at most `limit`.
+    fn order_holds(&self, older_than: Duration, limit: usize) -> Vec<OldOrderHold>;
     /// Entities taken out of service.
     async fn quarantined(&self) -> Vec<QuarantinedEntity>;
     /// Puts an entity back into service; `false` when it is not quarantined here.
@@ -128,6 +132,8 @@ pub struct NodeStatus {
     pub quarantined_entities: u64,
     /// Entities with commands that panicked since the node started: see `/ops/v1/panics`.
     pub panicked_entities: u64,
+    /// Holds of orders older than an hour: see `/ops/v1/order-holds`.
+    pub old_order_holds: u64,
     /// Requests in flight that may still be admitted.
     pub free_places: u64,
     /// Bytes free on the data directory's disk.
@@ -181,6 +187,23 @@ pub struct PanickedEntity {
     pub panics: u64,
     /// Seconds since the last one.
     pub quiet_seconds: u64,
+}
+
+/// A hold of an order that has neither sold nor released it for long.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct OldOrderHold {
+    /// Of what.
+    pub sku: Sku,
+    /// Which.
+    pub hold: HoldId,
+    /// Whose.
+    pub order_id: OrderId,
+    /// Units.
+    pub quantity: u64,
+    /// Since when.
+    pub since: Time,
+    /// Seconds since then.
+    pub age_seconds: u64,
 }
 
 /// An entity out of service.

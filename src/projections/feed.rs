@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::documents;
 use super::hub::EntityHub;
+use super::lists::holds::HoldNews;
 use super::lists::{ListError, ListWriter, StockNews};
 use super::query::OrderItem;
 use super::search::{FeedCursors, SearchBatch, SearchChange, SearchError, SearchIndex};
@@ -330,8 +331,10 @@ impl Projector {
         let count = usize::try_from(touched.last.0 - touched.first.0 + 1).unwrap_or(usize::MAX);
         let records = self.parts.journal.history(group, entity, touched.first, count).await?;
         let mut news = StockNews { sequence: touched.last, ..StockNews::default() };
-        for event in records.iter().flat_map(|record| &record.events) {
+        for (record, event) in records.iter().flat_map(|record| record.events.iter().map(move |event| (record, event)))
+        {
             let AnyEvent::Stock(event) = event else { continue };
+            news.holds.add(record.sequence, record.at, event);
             news.available = event.available_after().or(news.available);
             match event {
                 StockEvent::Listed(listing) => {
@@ -361,6 +364,7 @@ impl Projector {
             sequence: folded.sequence,
             available: Some(view.as_ref().map_or(0, |view| view.numbers.available)),
             listing: Some(listing.map(|listing| (listing.product.clone(), listing.title.to_string()))),
+            holds: HoldNews::all(&folded.holds()),
         })
     }
 

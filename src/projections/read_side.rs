@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{FeedError, FlushRequest, Projector, ProjectorParts};
 use super::hub::EntityHub;
 use super::lists::ListWriter;
+use super::lists::holds::LiveHolds;
 use super::lists::reader::ListReader;
 use super::query::{
     ExpiringHoldsPage, ExpiringHoldsQuery, LowStockPage, LowStockQuery, OrderPage, OrderQuery, ProductPage,
@@ -30,6 +31,7 @@ pub struct ReadSide {
     search: Arc<dyn SearchIndex>,
     lists: ListReader,
     hub: EntityHub,
+    holds: LiveHolds,
     flushes: mpsc::Sender<FlushRequest>,
     stop: CancellationToken,
     projector: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -46,16 +48,22 @@ impl ReadSide {
         let (flushes, requests) = mpsc::channel(FLUSH_REQUESTS_MAX);
         let (hub, stop) = (EntityHub::default(), CancellationToken::new());
         let writer = ListWriter::open(journal.store().clone()).await?;
+        let holds = writer.holds();
         let lists = ListReader::new(journal.clone(), writer.recent(), groups.clone());
         let parts =
             ProjectorParts { journal, signal, groups, search: search.clone(), hub: hub.clone(), flushes: requests };
         let projector = tokio::spawn(Projector::open(parts, writer).await?.run(stop.clone()));
-        Ok(Self { search, lists, hub, flushes, stop, projector: tokio::sync::Mutex::new(Some(projector)) })
+        Ok(Self { search, lists, hub, holds, flushes, stop, projector: tokio::sync::Mutex::new(Some(projector)) })
     }
 
     /// Wakes watchers of single entities.
     pub fn hub(&self) -> &EntityHub {
         &self.hub
+    }
+
+    /// The live holds, as far as the feed was followed.
+    pub fn holds(&self) -> &LiveHolds {
+        &self.holds
     }
 
     /// Stops following the feed, writes what was gathered and closes the search index. Call before the store closes.

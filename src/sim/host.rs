@@ -143,7 +143,7 @@ async fn serve_http(
             changes: Arc::new(HubChanges::new(read_side.hub().clone())),
             vault: Arc::new(NodeVault::new(node.clone())),
             keys: Arc::new(ClusterKeys::new(ask, rng.clone())),
-            ops: Arc::new(NodeOps::new(node.clone(), Arc::new(SimComputer(disk)))),
+            ops: Arc::new(NodeOps::new(node.clone(), Arc::new(SimComputer(disk)), read_side.holds().clone())),
             catalogue: Arc::new(JournalExport::new(node.clone())),
             backups: Arc::new(NoBackups),
             gateways,

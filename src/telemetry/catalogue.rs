@@ -17,7 +17,7 @@ pub enum MetricKind {
 use MetricKind::{Counter, Gauge, Histogram};
 
 /// All of them: name, kind, meaning.
-pub const METRICS: [(&str, MetricKind, &str); 22] = [
+pub const METRICS: [(&str, MetricKind, &str); 24] = [
     ("stockroom_http_requests_total", Counter, "Requests answered, by route and status class."),
     ("stockroom_http_request_seconds", Histogram, "From the door in to the door out, by route."),
     ("stockroom_http_refused_total", Counter, "Requests turned away at the door, by code."),
@@ -35,6 +35,8 @@ pub const METRICS: [(&str, MetricKind, &str); 22] = [
     ("stockroom_quarantines_total", Counter, "Entities taken out of service after repeated faults."),
     ("stockroom_rebuilds_total", Counter, "Stores, lists and search indexes built again from the truth."),
     ("stockroom_holds_total", Counter, "Holds placed, pinned, sold, released and expired."),
+    ("stockroom_holds_live", Gauge, "Holds that live, by holder: shopper or order."),
+    ("stockroom_old_order_holds", Gauge, "Holds of orders older than an hour."),
     ("stockroom_orders", Gauge, "Orders, by state."),
     ("stockroom_payments_total", Counter, "Answers of payment providers, by operation and outcome."),
     ("stockroom_disk_free_bytes", Gauge, "Free space where the data directory is."),

@@ -96,6 +96,12 @@ impl Call {
         self
     }
 
+    /// The same, without a key.
+    pub fn keyless(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
     /// The same, by a merchant.
     pub fn merchant(mut self) -> Self {
         self.merchant = true;
@@ -164,11 +170,12 @@ impl Client {
         Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null), headers })
     }
 
-    /// The body of a read that is no JSON.
-    pub async fn text(&self, call: &Call) -> String {
-        let address = self.address.lock().unwrap().clone();
-        let base = if call.ops { &address.ops } else { &address.http };
-        self.http.get(format!("{base}{}", call.path)).send().await.unwrap().text().await.unwrap()
+    /// The sum of a metric's series whose text begins so.
+    pub async fn metric(&self, begins: &str) -> f64 {
+        let ops = self.address.lock().unwrap().ops.clone();
+        let text = self.http.get(format!("{ops}/metrics")).send().await.unwrap().text().await.unwrap();
+        let series = text.lines().filter(|line| line.starts_with(begins));
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
     /// Tries until the outcome is definite, always under the same key.

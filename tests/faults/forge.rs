@@ -5,6 +5,7 @@
 //! what would happen after a bug of an earlier version.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stockroom::actors::ports::{Replication, VerdictListener};
 use stockroom::actors::shard::ShardOptions;
@@ -31,8 +32,8 @@ const LOG_BYTES_MAX: u64 = 1 << 30;
 /// One event that an entity did not decide, and what it answered.
 pub type Forged = (AnyEvent, AnyReply);
 
-/// Appends records to an entity's journal; it wants attention at `wake_at` afterwards.
-pub async fn append(home: &Home, entity: &EntityId, forged: Vec<Forged>, wake_at: Option<Timestamp>) {
+/// Appends records of this age to an entity's journal; it wants attention at `wake_at` afterwards.
+pub async fn append(home: &Home, entity: &EntityId, forged: Vec<Forged>, wake_at: Option<Timestamp>, age: Duration) {
     let directory = DataDir::open(home.data()).unwrap();
     let storage = Storage::open(&directory, LOG_BYTES_MAX).await.unwrap();
     let rng = Arc::new(SeededRng::stream(9, "forge"));
@@ -48,7 +49,7 @@ pub async fn append(home: &Home, entity: &EntityId, forged: Vec<Forged>, wake_at
     let node = Node::start(seams, options()).await.unwrap();
     let group = node.shards().group_of(entity);
     let last = node.journal().tail(group, entity).await.unwrap().last;
-    let at = node.clock().now();
+    let at = Timestamp(node.clock().now().0 - age.as_millis() as u64);
     let mut sequence = last;
     let mut records = Vec::new();
     for (event, reply) in forged {

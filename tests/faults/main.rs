@@ -26,3 +26,4 @@ mod oversell;
 mod poison;
 mod replays;
 mod stopping;
+mod stuck;

@@ -1,5 +1,7 @@
 //! A journal that cannot be replayed, and commands that panic: they cost what they touch, and operators see it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use stockroom::domain::entity::Fingerprint;
 use stockroom::domain::ids::{EntityId, HoldId, OrderId};
@@ -50,11 +52,8 @@ async fn refused_as_quarantined(client: &Client, call: &Call) {
     }
 }
 
-async fn metric(client: &Client, name: &str) -> f64 {
-    let text = client.text(&Call::get("/metrics").ops()).await;
-    let of_name = text.lines().filter(|line| line.starts_with(name));
-    of_name.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
-}
+/// A moment ago.
+const NOW: Duration = Duration::ZERO;
 
 async fn buy(client: &Client, book: &Book, sku: &str) -> Value {
     let cart = client.cart(&[(sku, 1)]).await;
@@ -75,7 +74,7 @@ async fn a_stock_item_that_cannot_be_replayed_is_quarantined_and_others_go_on() 
     }
     shop.stop().await;
     let poisoned: EntityId = "stock/CUP-1".parse().unwrap();
-    forge::append(&home, &poisoned, vec![released_out_of_nothing()], None).await;
+    forge::append(&home, &poisoned, vec![released_out_of_nothing()], None, NOW).await;
 
     let shop = home.start().await;
     let hold = Call::post("/v1/stock/CUP-1/holds", json!({"quantity": 1}));
@@ -83,7 +82,7 @@ async fn a_stock_item_that_cannot_be_replayed_is_quarantined_and_others_go_on() 
     assert_eq!(quarantine(&client).await, ["stock/CUP-1"]);
     let status = client.send(&Call::get("/ops/v1/status").ops()).await.expect(200);
     assert_eq!(status["quarantined_entities"], 1, "{status:#}");
-    assert_eq!(metric(&client, "stockroom_quarantines_total").await, 1.0);
+    assert_eq!(client.metric("stockroom_quarantines_total").await, 1.0);
     let told = home.command(&["status"]).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.lines().any(|line| line.starts_with("quarantined_entities") && line.ends_with('1')), "{told}");
@@ -96,7 +95,7 @@ async fn a_stock_item_that_cannot_be_replayed_is_quarantined_and_others_go_on() 
     client.send(&release("stock/CUP-1")).await.expect(204);
     assert!(quarantine(&client).await.is_empty());
     refused_as_quarantined(&client, &hold).await;
-    assert_eq!(metric(&client, "stockroom_quarantines_total").await, 2.0, "it was tried again, in vain");
+    assert_eq!(client.metric("stockroom_quarantines_total").await, 2.0, "it was tried again, in vain");
 
     let verified = shop_is_verified(&home, shop).await;
     assert!(verified.contains("CUP-1"), "verify names the entity: {verified}");
@@ -124,7 +123,7 @@ async fn an_order_that_cannot_be_replayed_holds_up_neither_orders_nor_lists() {
     shop.stop().await;
     let key: OrderId = id.parse().unwrap();
     // It says it owes something, so it is brought to life without anybody asking.
-    forge::append(&home, &EntityId::order(key), vec![settled_by_a_stranger()], Some(Timestamp(1))).await;
+    forge::append(&home, &EntityId::order(key), vec![settled_by_a_stranger()], Some(Timestamp(1)), NOW).await;
 
     let shop = home.start().await;
     let poisoned = format!("order/{id}");
@@ -163,7 +162,7 @@ async fn a_command_that_panics_costs_one_answer_and_operators_see_it() {
     book.stock(&client, "CUP-1", 5).await;
     shop.stop().await;
     let (item, hold) = ("stock/CUP-1".parse().unwrap(), HoldId([13; 16]));
-    forge::append(&home, &item, held_twice(hold), None).await;
+    forge::append(&home, &item, held_twice(hold), None, NOW).await;
 
     let shop = home.start().await;
     let account = Call::get("/v1/admin/stock/CUP-1").merchant();
@@ -185,7 +184,7 @@ async fn a_command_that_panics_costs_one_answer_and_operators_see_it() {
     assert_eq!((&first["entity"], &first["panics"]), (&json!("stock/CUP-1"), &json!(5)), "{panicked:#}");
     let status = client.send(&Call::get("/ops/v1/status").ops()).await.expect(200);
     assert_eq!(status["panicked_entities"], 1, "{status:#}");
-    let counted = metric(&client, "stockroom_commands_total{kind=\"stock\",outcome=\"panicked\"}").await;
+    let counted = client.metric("stockroom_commands_total{kind=\"stock\",outcome=\"panicked\"}").await;
     assert_eq!(counted, 5.0);
     assert!(home.log().contains("STK-3"), "the log names the law");
     shop.kill().await;

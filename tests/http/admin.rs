@@ -111,7 +111,9 @@ async fn holds_are_listed_page_by_page_and_can_be_ended() {
     assert_eq!(first["items"].as_array().unwrap().len() + second["items"].as_array().unwrap().len(), 3);
     assert_eq!(second["next_cursor"], json!(null));
     let hold = first["items"][0]["id"].as_str().unwrap();
-    shop.delete(&format!("/v1/admin/stock/TEA/holds/{hold}")).send().await.expect(204);
+    let end = || shop.delete(&format!("/v1/admin/stock/TEA/holds/{hold}"));
+    end().send().await.problem(400, "idempotency_key_required");
+    end().key(KEY).send().await.expect(204);
     assert_eq!(shop.available("TEA").await, 3);
     let bad = shop.get("/v1/admin/stock/TEA/holds?cursor=x").send().await;
     assert_eq!(bad.problem(400, "invalid_request")["field"], "cursor");

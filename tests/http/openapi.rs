@@ -50,6 +50,7 @@ GET /v1/admin/stock/{sku}
 GET /v1/admin/stock/{sku}/holds
 DELETE /v1/admin/stock/{sku}/holds/{id}
 GET /v1/admin/stock
+GET /v1/admin/holds
 GET /v1/admin/orders
 POST /v1/admin/orders/{id}/fulfil
 POST /v1/admin/orders/{id}/deliver
@@ -62,6 +63,8 @@ GET /metrics
 GET /ops/v1/status
 GET /ops/v1/shards
 GET /ops/v1/actors
+GET /ops/v1/order-holds
+GET /ops/v1/panics
 GET /ops/v1/quarantine
 POST /ops/v1/quarantine:release
 GET /ops/v1/keys

@@ -13,10 +13,11 @@ async fn probes_answer_everybody_and_the_rest_only_operators() {
     let outside = |path: &str| shop.ops(Method::GET, path).from(OUTSIDE);
     assert_eq!(outside("/healthz").send().await.expect(200), json!({ "healthy": true }));
     assert_eq!(outside("/readyz").send().await.expect(200)["ready"], true);
-    for path in ["/metrics", "/ops/v1/status", "/ops/v1/shards", "/ops/v1/actors", "/ops/v1/keys"]
-        .into_iter()
-        .chain(["/ops/v1/quarantine", "/ops/v1/panics"])
-    {
+    for path in ["/metrics", "/ops/v1/status", "/ops/v1/shards", "/ops/v1/actors", "/ops/v1/keys"].into_iter().chain([
+        "/ops/v1/quarantine",
+        "/ops/v1/panics",
+        "/ops/v1/order-holds",
+    ]) {
         outside(path).send().await.problem(401, "unauthenticated");
         assert_eq!(outside(path).bearer("the ops token").send().await.status, 200, "{path}");
         assert_eq!(shop.ops(Method::GET, path).send().await.status, 200, "{path} from loopback");

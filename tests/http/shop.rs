@@ -18,8 +18,8 @@ use stockroom::domain::ids::EntityId;
 use stockroom::domain::time::Timestamp;
 use stockroom::http::ops::keys::ClusterKeys;
 use stockroom::http::ports::{
-    ActorStatus, BackupState, BackupStatus, Backups, CatalogueExport, NodeStatus, OpsView, PanickedEntity,
-    QuarantinedEntity, Readiness, ShardStatus,
+    ActorStatus, BackupState, BackupStatus, Backups, CatalogueExport, NodeStatus, OldOrderHold, OpsView,
+    PanickedEntity, QuarantinedEntity, Readiness, ShardStatus,
 };
 use stockroom::http::{self, AppState, HttpOptions, Parts};
 use stockroom::payments::gateway::Gateways;
@@ -94,6 +94,7 @@ impl OpsView for Node {
             resident_actors: 0,
             quarantined_entities: 1,
             panicked_entities: 0,
+            old_order_holds: 0,
             free_places: 1,
             disk_free_bytes: 1,
             disk_used_bytes: 1,
@@ -105,6 +106,10 @@ impl OpsView for Node {
     }
 
     async fn actors(&self, _limit: usize) -> Vec<ActorStatus> {
+        Vec::new()
+    }
+
+    fn order_holds(&self, _older_than: Duration, _limit: usize) -> Vec<OldOrderHold> {
         Vec::new()
     }
 

@@ -32,7 +32,11 @@ pub fn parts(
         changes: Arc::new(HubChanges::new(read_side.hub().clone())),
         vault: Arc::new(NodeVault::new(node.clone())),
         keys: Arc::new(ClusterKeys::new(Arc::new(node.router().clone()), rng.clone())),
-        ops: Arc::new(NodeOps::new(node.clone(), Arc::new(ThisComputer { disk: disk.clone(), prometheus }))),
+        ops: Arc::new(NodeOps::new(
+            node.clone(),
+            Arc::new(ThisComputer { disk: disk.clone(), prometheus }),
+            read_side.holds().clone(),
+        )),
         catalogue: Arc::new(JournalExport::new(node.clone())),
         backups: Arc::new(NodeBackups::new(node.clone(), disk.clone())),
         gateways,

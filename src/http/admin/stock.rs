@@ -14,9 +14,9 @@ use crate::http::call::{Call, Identity, Json, NoBody, Params, Query};
 use crate::http::error::{Code, Problem};
 use crate::http::route::{Access, Route};
 use crate::http::v1;
-use crate::http::wire::stock::{Adjustment, HeldUnits, LowStock, Receipt, StockAccount};
+use crate::http::wire::stock::{Adjustment, ExpiringHold, HeldUnits, LowStock, Receipt, StockAccount};
 use crate::http::wire::{self, Listing, PageSize};
-use crate::projections::query::{LOW_STOCK_MAX, LowStockQuery, Page, PageLimit};
+use crate::projections::query::{ExpiringHoldsQuery, LOW_STOCK_MAX, LowStockQuery, Page, PageLimit};
 
 const TAG: &str = "Merchants: stock";
 const SKU: (&str, &str) = ("sku", "The stock keeping unit.");
@@ -70,6 +70,14 @@ fn count_routes() -> Vec<Route> {
 
 fn hold_routes() -> Vec<Route> {
     vec![
+        Route::new(Method::GET, "/v1/admin/holds", Access::Merchant, expiring).describe(|route| {
+            route
+                .called(TAG, "listExpiringHolds", "Shoppers' holds of all SKUs that are about to expire, soonest first")
+                .query::<wire::Time>("before", "Only holds that expire before this time; required.")
+                .query::<PageSize>("limit", "At most this many items; 24 unless said.")
+                .query::<String>("cursor", "`next_cursor` of the page before, with the same `before`.")
+                .answers_list::<ExpiringHold>("A page of holds.")
+        }),
         Route::new(Method::GET, "/v1/admin/stock/{sku}/holds", Access::Merchant, holds).describe(|route| {
             route
                 .called(TAG, "listHolds", "Live holds on a SKU")
@@ -79,15 +87,17 @@ fn hold_routes() -> Vec<Route> {
                 .answers_list::<HeldUnits>("A page of holds, by id.")
                 .fails(&[Code::NotFound])
         }),
-        Route::new(Method::DELETE, "/v1/admin/stock/{sku}/holds/{id}", Access::Merchant, end_hold).describe(|route| {
-            route
-                .called(TAG, "endHold", "End a hold, a shopper's or an order's")
-                .text("For repairs: an order whose hold is ended fails and gives everything back.")
-                .path::<Sku>(SKU.0, SKU.1)
-                .path::<HoldId>("id", "The hold.")
-                .answers_nothing(StatusCode::NO_CONTENT, "The hold has ended.")
-                .fails(&[Code::NotFound, Code::HoldExpired])
-        }),
+        Route::new(Method::DELETE, "/v1/admin/stock/{sku}/holds/{id}", Access::Merchant, end_hold)
+            .key_required()
+            .describe(|route| {
+                route
+                    .called(TAG, "endHold", "End a hold, a shopper's or an order's")
+                    .text("For repairs: an order whose hold is ended fails and gives everything back.")
+                    .path::<Sku>(SKU.0, SKU.1)
+                    .path::<HoldId>("id", "The hold.")
+                    .answers_nothing(StatusCode::NO_CONTENT, "The hold has ended.")
+                    .fails(&[Code::NotFound, Code::HoldExpired])
+            }),
     ]
 }
 
@@ -118,6 +128,14 @@ struct LowQuery {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HoldsQuery {
+    limit: Option<PageSize>,
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpiringQuery {
+    before: Option<String>,
     limit: Option<PageSize>,
     cursor: Option<String>,
 }
@@ -169,6 +187,15 @@ async fn counted(state: &AppState, sku: &Sku, command: StockCommand, identity: I
     };
     let response = wire::json(StatusCode::OK, &StockAccount::new(sku, numbers));
     Ok(wire::marked(response, answer.replayed))
+}
+
+async fn expiring(State(state): State<AppState>, Query(query): Query<ExpiringQuery>) -> Result<Response, Problem> {
+    let before = query.before.ok_or_else(|| Problem::invalid("before", "say until when, e.g. 2026-11-22T16:00:00Z"))?;
+    let before = wire::time_input("before", &before)?;
+    let page = Page { limit: query.limit.map_or_else(PageLimit::default, PageLimit::from), cursor: query.cursor };
+    let found = state.queries().expiring_holds(&ExpiringHoldsQuery { before, page }).await?;
+    let items = found.items.into_iter().map(ExpiringHold::from).collect();
+    Ok(wire::json(StatusCode::OK, &Listing { items, next_cursor: found.next_cursor }))
 }
 
 async fn holds(

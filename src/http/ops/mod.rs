@@ -3,6 +3,8 @@
 pub mod backups;
 pub mod keys;
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +14,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::call::{Json, Query};
 use super::error::{Code, Problem};
-use super::ports::{ActorStatus, NodeStatus, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus};
+use super::ports::{ActorStatus, NodeStatus, OldOrderHold, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus};
 use super::route::{Access, Route};
 use super::wire::{self, Listing};
 use crate::domain::ids::EntityId;
@@ -66,6 +68,14 @@ fn node_routes() -> Vec<Route> {
 
 fn trouble_routes() -> Vec<Route> {
     vec![
+        Route::new(Method::GET, "/ops/v1/order-holds", Access::Ops, order_holds).describe(|route| {
+            route
+                .called(TAG, "oldOrderHolds", "Holds that orders have neither sold nor released for long")
+                .text("Nobody else can buy these units: their orders do not get on.")
+                .query::<Seconds>("older_than_seconds", "Only holds older than this; 3600 unless said.")
+                .query::<wire::PageSize>("limit", "At most this many; 50 unless said.")
+                .answers_list::<OldOrderHold>("The oldest first.")
+        }),
         Route::new(Method::GET, "/ops/v1/panics", Access::Ops, panicked).describe(|route| {
             route
                 .called(TAG, "panicked", "Entities whose commands ended in a panic since the node started")
@@ -110,7 +120,39 @@ struct ActorsQuery {
     limit: Option<wire::PageSize>,
 }
 
-const ACTORS_DEFAULT: u16 = 50;
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OrderHoldsQuery {
+    older_than_seconds: Option<Seconds>,
+    limit: Option<wire::PageSize>,
+}
+
+/// A span of time, up to a year.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Seconds(u64);
+
+const SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
+
+impl TryFrom<u64> for Seconds {
+    type Error = String;
+
+    fn try_from(seconds: u64) -> Result<Self, String> {
+        (seconds <= SECONDS_MAX).then_some(Self(seconds)).ok_or(format!("at most {SECONDS_MAX}"))
+    }
+}
+
+impl utoipa::PartialSchema for Seconds {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        super::describe::whole_number(0, SECONDS_MAX)
+    }
+}
+
+impl ToSchema for Seconds {}
+
+const LIST_DEFAULT: u16 = 50;
+/// Older than this, an order's hold is worth a look.
+const OLD_SECONDS: u64 = 60 * 60;
 
 async fn health() -> Response {
     wire::json(StatusCode::OK, &Health { healthy: true })
@@ -143,12 +185,18 @@ async fn shards(State(state): State<AppState>) -> Response {
 }
 
 async fn actors(State(state): State<AppState>, Query(query): Query<ActorsQuery>) -> Response {
-    let limit = query.limit.map_or(ACTORS_DEFAULT, |limit| limit.0);
+    let limit = query.limit.map_or(LIST_DEFAULT, |limit| limit.0);
     wire::json(StatusCode::OK, &Listing::whole(state.ops().actors(usize::from(limit)).await))
 }
 
 async fn quarantined(State(state): State<AppState>) -> Response {
     wire::json(StatusCode::OK, &Listing::whole(state.ops().quarantined().await))
+}
+
+async fn order_holds(State(state): State<AppState>, Query(query): Query<OrderHoldsQuery>) -> Response {
+    let limit = usize::from(query.limit.map_or(LIST_DEFAULT, |limit| limit.0));
+    let older_than = Duration::from_secs(query.older_than_seconds.map_or(OLD_SECONDS, |seconds| seconds.0));
+    wire::json(StatusCode::OK, &Listing::whole(state.ops().order_holds(older_than, limit)))
 }
 
 async fn panicked(State(state): State<AppState>) -> Response {

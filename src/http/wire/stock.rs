@@ -11,7 +11,7 @@ use crate::domain::ids::{HoldId, OrderId, Sku};
 use crate::domain::quantity::Quantity;
 use crate::domain::stock::{HoldView, Holder, StockNumbers, StockView};
 use crate::domain::time::Timestamp;
-use crate::projections::query::LowStockItem;
+use crate::projections::query::{ExpiringHoldItem, LowStockItem};
 
 /// Shortest life of a hold that may be asked for, in seconds.
 pub const HOLD_TTL_SECONDS_MIN: u64 = 1;
@@ -165,6 +165,27 @@ impl From<&HoldView> for HeldUnits {
         };
         let HoldView { id, quantity, since, expires_at, .. } = view;
         Self { id: *id, quantity: *quantity, order_id, since: Time(*since), expires_at: expires_at.map(Time) }
+    }
+}
+
+/// A shopper's hold whose time is nearly over.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExpiringHold {
+    /// Which.
+    pub id: HoldId,
+    /// Of what.
+    pub sku: Sku,
+    /// How many units.
+    #[schema(minimum = 1)]
+    pub quantity: u64,
+    /// When it ends.
+    pub expires_at: Time,
+}
+
+impl From<ExpiringHoldItem> for ExpiringHold {
+    fn from(item: ExpiringHoldItem) -> Self {
+        let ExpiringHoldItem { sku, hold, quantity, expires_at } = item;
+        Self { id: hold, sku, quantity, expires_at: Time(expires_at) }
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! Written by the projector alone; read by [`reader`].
 
+pub mod holds;
 pub mod reader;
 pub mod rows;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use holds::{HoldNews, LiveHolds};
 use rows::{OrderCounts, StockRow};
 
 use super::query::{LOW_STOCK_MAX, OrderItem};
@@ -47,6 +49,8 @@ pub struct StockNews {
     pub available: Option<u64>,
     /// Who lists it, if that was said; inner `None`: nobody.
     pub listing: Option<Option<(ProductId, String)>>,
+    /// What is new about its holds.
+    pub holds: HoldNews,
 }
 
 /// SKUs and orders gathered that make a flush due.
@@ -58,6 +62,7 @@ const DROP_ROWS_MAX: usize = 1_000;
 pub struct ListWriter {
     store: Arc<dyn Store>,
     recent: RecentStock,
+    holds: LiveHolds,
     /// SKU → the row in the store, and the row to be.
     stock: BTreeMap<Sku, (Option<StockRow>, StockRow)>,
     orders: BTreeMap<OrderId, OrderItem>,
@@ -73,6 +78,7 @@ impl ListWriter {
     pub async fn open(store: Arc<dyn Store>) -> Result<Self, ListError> {
         let mut writer = Self {
             recent: RecentStock::default(),
+            holds: LiveHolds::default(),
             stock: BTreeMap::new(),
             orders: BTreeMap::new(),
             counts: OrderCounts::default(),
@@ -101,6 +107,7 @@ impl ListWriter {
         if let Some(bytes) = self.store.get(rows::order_counts()).await? {
             self.counts = rows::open(&bytes)?;
         }
+        self.holds.load(&*self.store).await?;
         let mut cursors = FeedCursors::new();
         for (key, value) in self.store.scan(scan_of(rows::cursors(), usize::MAX)).await? {
             if let Some(group) = rows::group_of_cursor(&key) {
@@ -118,6 +125,7 @@ impl ListWriter {
         self.cursors.clear();
         self.moved.clear();
         self.recent.clear();
+        self.holds.clear();
         loop {
             let found = self.store.scan(scan_of(rows::everything(), DROP_ROWS_MAX)).await?;
             let mut batch = WriteBatch::default();
@@ -145,6 +153,11 @@ impl ListWriter {
         self.recent.clone()
     }
 
+    /// The live holds, for readers.
+    pub fn holds(&self) -> LiveHolds {
+        self.holds.clone()
+    }
+
     /// Whether so much is gathered that it should be written now.
     pub fn is_full(&self) -> bool {
         self.stock.len() + self.orders.len() >= GATHERED_MAX
@@ -152,7 +165,7 @@ impl ListWriter {
 
     /// Whether a flush would write anything.
     pub fn is_dirty(&self) -> bool {
-        !(self.stock.is_empty() && self.orders.is_empty() && self.moved.is_empty())
+        !(self.stock.is_empty() && self.orders.is_empty() && self.moved.is_empty()) || self.holds.is_dirty()
     }
 
     /// Units of a SKU that can be sold, as far as the feed was followed.
@@ -169,11 +182,12 @@ impl ListWriter {
             Some(gathered) => gathered,
             None => {
                 let stored = read_stock(&*self.store, sku).await?;
-                let empty = StockRow { group, sequence: Sequence::ZERO, available: 0, listing: None };
+                let empty = StockRow { group, sequence: Sequence::ZERO, available: 0, holds: 0, listing: None };
                 (stored.clone(), stored.unwrap_or(empty))
             }
         };
         if news.sequence > row.sequence {
+            row.holds = self.holds.note(sku, news.holds, row.sequence, row.holds);
             row.sequence = news.sequence;
             row.available = news.available.unwrap_or(row.available);
             row.listing = news.listing.unwrap_or(row.listing);
@@ -210,7 +224,9 @@ impl ListWriter {
         for (group, log_index) in &self.moved {
             batch.put(rows::cursor(*group), rows::seal(log_index));
         }
+        self.holds.put(&mut batch);
         self.store.write(batch).await?;
+        self.holds.flushed();
         self.stock.clear();
         self.orders.clear();
         self.moved.clear();

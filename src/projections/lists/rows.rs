@@ -9,6 +9,8 @@
 //!   area 5  orders        state u8 ‖ u64::MAX − placed at, BE ‖ order id → OrderItem
 //!   area 6  order places  order id                                       → the state whose list the order is in
 //!   area 7  order counts  –                                              → orders in each state
+//!   area 8  order holds   sku ‖ 00 ‖ hold id                             → OrderHold
+//!   area 9  hold count    –                                              → live holds of all SKUs
 //! ```
 //!
 //! Raising [`VERSION`] makes every node drop all of them at the next start and build them anew.
@@ -19,8 +21,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::holds::HoldPlace;
 use crate::domain::entity::Codec;
-use crate::domain::ids::{OrderId, ProductId, Sku};
+use crate::domain::ids::{HoldId, OrderId, ProductId, Sku};
 use crate::domain::order::OrderState;
 use crate::domain::time::{Sequence, Timestamp};
 use crate::persistence::codec::{Bincode, DecodeError};
@@ -28,7 +31,7 @@ use crate::persistence::envelope::{self, ValueKind};
 use crate::persistence::log::GroupId;
 
 /// Layout number of keys and values.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 const PREFIX: [u8; 4] = [0xff; 4];
 const AREA_LAYOUT: u8 = 1;
@@ -38,6 +41,8 @@ const AREA_LOW: u8 = 4;
 const AREA_ORDERS: u8 = 5;
 const AREA_PLACES: u8 = 6;
 const AREA_COUNTS: u8 = 7;
+const AREA_ORDER_HOLDS: u8 = 8;
+const AREA_HOLD_COUNT: u8 = 9;
 
 /// What is known of a SKU's units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +53,8 @@ pub struct StockRow {
     pub sequence: Sequence,
     /// Units that can be sold.
     pub available: u64,
+    /// Live holds.
+    pub holds: u64,
     /// Who lists it and under which title.
     pub listing: Option<(ProductId, String)>,
 }
@@ -129,6 +136,32 @@ pub fn order_place(id: OrderId) -> Bytes {
 /// Orders in each state.
 pub fn order_counts() -> Bytes {
     key(AREA_COUNTS, 0).freeze()
+}
+
+/// An order's live hold.
+pub fn order_hold((sku, hold): &HoldPlace) -> Bytes {
+    let mut key = key(AREA_ORDER_HOLDS, sku.as_str().len() + 1 + hold.0.len());
+    key.put_slice(sku.as_str().as_bytes());
+    key.put_u8(0);
+    key.put_slice(&hold.0);
+    key.freeze()
+}
+
+/// All orders' live holds.
+pub fn order_holds() -> Bounds {
+    (key(AREA_ORDER_HOLDS, 0).freeze(), key(AREA_ORDER_HOLDS + 1, 0).freeze())
+}
+
+/// The place in the key of an order's hold.
+pub fn place_of_order_hold(key: &[u8]) -> Option<HoldPlace> {
+    let (sku, hold) = key.get(PREFIX.len() + 1..)?.split_last_chunk::<16>()?;
+    let sku = std::str::from_utf8(sku.strip_suffix(&[0])?).ok()?.parse().ok()?;
+    Some((sku, HoldId(*hold)))
+}
+
+/// Live holds of all SKUs.
+pub fn hold_count() -> Bytes {
+    key(AREA_HOLD_COUNT, 0).freeze()
 }
 
 fn orders_since(state: OrderState, placed_at: Timestamp) -> BytesMut {
@@ -222,18 +255,23 @@ mod tests {
             ),
             (order_place(OrderId([9; 16])), "ffffffff 06 09090909090909090909090909090909"),
             (order_counts(), "ffffffff 07"),
+            (order_hold(&(sku.clone(), HoldId([9; 16]))), "ffffffff 08 544541 00 09090909090909090909090909090909"),
+            (hold_count(), "ffffffff 09"),
         ];
         for (key, expected) in golden {
             assert_eq!(hex::encode(&key), expected.replace(' ', ""));
         }
+        let place = (sku, HoldId([9; 16]));
+        assert_eq!(place_of_order_hold(&order_hold(&place)), Some(place));
         let row = StockRow {
             group: GroupId(3),
             sequence: Sequence(7),
             available: 2,
+            holds: 5,
             listing: Some(("tea".parse().unwrap(), "Tea".to_owned())),
         };
         let bytes = seal(&row);
-        assert_eq!(hex::encode(&bytes[envelope::HEADER_BYTES..]), "03070201037465610354 6561".replace(' ', ""));
+        assert_eq!(hex::encode(&bytes[envelope::HEADER_BYTES..]), "0307020501037465610354 6561".replace(' ', ""));
         assert_eq!(open::<StockRow>(&bytes), Ok(row));
     }
 

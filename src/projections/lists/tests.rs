@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::holds::{HoldChange, OrderHold};
 use super::reader::ListReader;
 use super::*;
+use crate::domain::ids::HoldId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::time::Timestamp;
 use crate::persistence::journal::Journal;
@@ -27,7 +29,12 @@ impl Rig {
     }
 
     async fn stock(&mut self, name: &str, sequence: u64, available: u64) -> u64 {
-        let news = StockNews { sequence: Sequence(sequence), available: Some(available), listing: None };
+        let news = StockNews {
+            sequence: Sequence(sequence),
+            available: Some(available),
+            listing: None,
+            ..StockNews::default()
+        };
         self.writer.note_stock(GroupId(1), &sku(name), news).await.unwrap()
     }
 
@@ -203,4 +210,57 @@ async fn a_reader_never_puts_an_old_number_over_a_newer_one() {
     recent.clear();
     recent.offer(&sku("A"), 5, epoch);
     assert!(recent.get(&sku("A")).is_err());
+}
+
+#[tokio::test]
+async fn holds_are_counted_once_however_often_their_records_are_fed_and_survive_reopening() {
+    let mut rig = Rig::new().await;
+    let (order, pinned) = (OrderId([1; 16]), HoldId([2; 16]));
+    let hold = |since| OrderHold { order, quantity: 2, since: Timestamp(since) };
+    let news = |from: u64, changes: Vec<HoldChange>| {
+        let numbered: Vec<_> = (from..).map(Sequence).zip(changes).collect();
+        StockNews { sequence: numbered.last().unwrap().0, holds: HoldNews::Changes(numbered), ..StockNews::default() }
+    };
+    let first = news(1, vec![HoldChange::Placed, HoldChange::Placed, HoldChange::Pinned(pinned, hold(7))]);
+    let all = news(
+        1,
+        vec![HoldChange::Placed, HoldChange::Placed, HoldChange::Pinned(pinned, hold(7)), HoldChange::Expired(1)],
+    );
+    for told in [first.clone(), first, all.clone(), all] {
+        rig.writer.note_stock(GroupId(1), &sku("TEA"), told).await.unwrap();
+        rig.writer.flush().await.unwrap();
+    }
+    let reopened = ListWriter::open(rig.store.clone()).await.unwrap();
+    for holds in [rig.writer.holds(), reopened.holds()] {
+        assert_eq!((holds.live(), holds.of_orders()), (1, 1));
+        assert_eq!(holds.of_orders_since_before(Timestamp(7), 9), (0, vec![]));
+        assert_eq!(holds.of_orders_since_before(Timestamp(8), 9), (1, vec![((sku("TEA"), pinned), hold(7))]));
+    }
+    let sold = news(5, vec![HoldChange::Ended(pinned)]);
+    rig.writer.note_stock(GroupId(1), &sku("TEA"), sold).await.unwrap();
+    rig.writer.flush().await.unwrap();
+    let reopened = ListWriter::open(rig.store.clone()).await.unwrap();
+    assert_eq!((reopened.holds().live(), reopened.holds().of_orders()), (0, 0));
+}
+
+#[tokio::test]
+async fn the_state_of_a_stock_item_replaces_what_was_known_of_its_holds() {
+    let mut rig = Rig::new().await;
+    let hold = OrderHold { order: OrderId([1; 16]), quantity: 1, since: Timestamp(1) };
+    let all = |sequence, live, ids: &[u8]| StockNews {
+        sequence: Sequence(sequence),
+        holds: HoldNews::All { live, of_orders: ids.iter().map(|id| (HoldId([*id; 16]), hold.clone())).collect() },
+        ..StockNews::default()
+    };
+    for (name, news) in [("TEA", all(1, 3, &[1, 2])), ("TEA-2", all(1, 1, &[3])), ("TEA", all(2, 5, &[2, 4]))] {
+        rig.writer.note_stock(GroupId(1), &sku(name), news).await.unwrap();
+        rig.writer.flush().await.unwrap();
+    }
+    let reopened = ListWriter::open(rig.store.clone()).await.unwrap();
+    for holds in [rig.writer.holds(), reopened.holds()] {
+        let (count, old) = holds.of_orders_since_before(Timestamp(2), 9);
+        let mut ids: Vec<u8> = old.iter().map(|((_, id), _)| id.0[0]).collect();
+        ids.sort_unstable();
+        assert_eq!((holds.live(), count, ids), (6, 3, vec![2, 3, 4]));
+    }
 }
