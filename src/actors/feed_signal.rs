@@ -4,12 +4,17 @@
 //! that follows the call sees them) and [`FeedSignal::installed`] after a checkpoint replaced the shard's rows. Calls
 //! never block and coalesce: followers wake once for any number of entries and read up to the index they find. What is
 //! to be read is found in the store by cursor, so a lost wake-up costs time, never data.
+//!
+//! One listener may also hear which entities an entry touched, at once and without a look at the store: people watching
+//! a single order or stock level need not wait for the projections' next page.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use crate::domain::ids::EntityId;
+use crate::domain::time::Sequence;
 use crate::persistence::log::GroupId;
 
 /// How far a group's records are in this node's store.
@@ -21,19 +26,35 @@ pub struct Applied {
     pub installs: u64,
 }
 
+/// Told an entity and its last record. Called while the group applies: must be quick and never block.
+pub type OnTouched = Box<dyn Fn(&EntityId, Sequence) + Send + Sync>;
+
 /// One watch per group. Cheap to clone; all clones are the same signal.
 #[derive(Clone)]
 pub struct FeedSignal {
     groups: Arc<BTreeMap<GroupId, watch::Sender<Applied>>>,
     /// Changes whenever any group does.
     any: watch::Sender<()>,
+    touched: Arc<OnceLock<OnTouched>>,
 }
 
 impl FeedSignal {
     /// A signal for these groups, all at index 0. The groups of a cluster never change.
     pub fn new(groups: impl IntoIterator<Item = GroupId>) -> Self {
         let groups = groups.into_iter().map(|group| (group, watch::Sender::new(Applied::default()))).collect();
-        Self { groups: Arc::new(groups), any: watch::Sender::new(()) }
+        Self { groups: Arc::new(groups), any: watch::Sender::new(()), touched: Arc::default() }
+    }
+
+    /// From now on tells this listener of every touched entity. Only the first listener is heard.
+    pub fn listen(&self, listener: OnTouched) {
+        let _ = self.touched.set(listener);
+    }
+
+    /// A record of an entity was applied; its rows are queued to the store.
+    pub fn touched(&self, entity: &EntityId, last: Sequence) {
+        if let Some(listener) = self.touched.get() {
+            listener(entity, last);
+        }
     }
 
     /// Rows up to and including `index` are queued to the store. Lower indexes than before are ignored.

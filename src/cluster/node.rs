@@ -244,8 +244,11 @@ impl Node {
             store: self.seams.store.clone(),
             checkpoints: self.seams.checkpoints.clone(),
             folder: self.folder.clone(),
-            on_applied: Arc::new(move |group, index| applied.applied(group, index)),
-            on_installed: Arc::new(move |group, index| installed.installed(group, index)),
+            on_applied: Arc::new(move |group, index, stored| {
+                stored.iter().for_each(|batch| applied.touched(&batch.entity, batch.last_sequence()));
+                applied.applied(group, index);
+            }),
+            on_installed: Arc::new(move |group, index, _| installed.installed(group, index)),
         };
         let parts = GroupParts {
             member: self.options.member,

@@ -6,8 +6,10 @@
 //! feed's tail, an installed checkpoint or an emptied index is answered by telling the projections about every entity
 //! of the group ([`Projector::rebuild`]) and then following the feed from where that began.
 //!
-//! It wakes on [`FeedSignal`], lets a few milliseconds of records gather, and tells [`EntityHub`]'s watchers before
-//! anything slower. Errors are logged and tried again: a projection that lags is visible, one that skips is not.
+//! It wakes on [`FeedSignal`] and lets a moment of records gather, so that an order is read once and not after each of
+//! its steps; whoever asks for a list has everything committed before brought into it first. [`EntityHub`]'s watchers
+//! were told when the record was applied and are told again here, should that have been missed. Errors are logged and
+//! tried again: a projection that lags is visible, one that skips is not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,8 +39,9 @@ use crate::persistence::store::StoreError;
 const PAGE_ENTRIES: usize = 256;
 /// Entities of a rebuild between two looks at anything else.
 const REBUILD_PAGE_ENTITIES: usize = 256;
-/// How long records gather after a wake-up: well below what a person notices, enough to read many at once.
-const GATHER_INTERVAL: Duration = Duration::from_millis(20);
+/// How long records gather after a wake-up: an order's way from placed to confirmed usually fits in, and search still
+/// shows a change within a second.
+const GATHER_INTERVAL: Duration = Duration::from_millis(250);
 /// Time between writes of the lists.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often an idle projector looks whether the search index was emptied.
@@ -122,12 +125,12 @@ impl Projector {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(request) = self.parts.flushes.recv() => self.answer(request).await,
+                Some(request) = self.parts.flushes.recv() => self.bring_and_answer(request, &stop).await,
                 changed = wakes.changed() => {
                     if changed.is_err() {
                         break;
                     }
-                    tokio::time::sleep(GATHER_INTERVAL).await;
+                    self.gather(&stop).await;
                 }
                 () = tokio::time::sleep_until(next_chore) => {}
             }
@@ -138,6 +141,24 @@ impl Projector {
     fn next_chore(&self) -> Instant {
         let check = self.checked_at + CHECK_INTERVAL;
         if self.lists.is_dirty() { check.min(self.flushed_at + FLUSH_INTERVAL) } else { check }
+    }
+
+    /// Lets records gather, unless somebody asks for a list or everything stops.
+    async fn gather(&mut self, stop: &CancellationToken) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            Some(request) = self.parts.flushes.recv() => self.bring_and_answer(request, stop).await,
+            () = tokio::time::sleep(GATHER_INTERVAL) => {}
+        }
+    }
+
+    /// Answers with what was committed before the request in the lists.
+    async fn bring_and_answer(&mut self, request: FlushRequest, stop: &CancellationToken) {
+        match self.catch_up(stop).await {
+            Ok(()) => self.answer(request).await,
+            Err(error) => tracing::warn!(%error, "projections cannot follow the feed for a list"),
+        }
     }
 
     async fn answer(&mut self, request: FlushRequest) {

@@ -47,6 +47,8 @@ impl ReadSide {
     ) -> Result<Self, FeedError> {
         let (flushes, requests) = mpsc::channel(FLUSH_REQUESTS_MAX);
         let (hub, stop) = (EntityHub::default(), CancellationToken::new());
+        let watchers = hub.clone();
+        signal.listen(Box::new(move |entity, last| watchers.publish(entity, last)));
         let writer = ListWriter::open(journal.store().clone()).await?;
         let holds = writer.holds();
         let lists = ListReader::new(journal.clone(), writer.recent(), groups.clone());

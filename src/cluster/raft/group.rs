@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ClientWriteResult;
 use openraft::raft::linearizable_read::LinearizerOption;
-use openraft::{Config, Raft, ServerState, SnapshotPolicy};
+use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 use tokio::sync::{mpsc, watch};
@@ -136,15 +137,18 @@ impl Group {
     /// Follows leadership: the receiver changes when this node may start or must stop hosting.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         let (sender, receiver) = watch::channel(Leadership::Following);
-        let mut metrics = self.raft.metrics();
+        let (mut metrics, mut server) = (self.raft.metrics(), self.raft.server_metrics());
         tokio::spawn(async move {
             loop {
-                let now = leadership_of(&metrics.borrow_watched());
+                let now = leadership_of(&metrics.borrow_and_update(), &server.borrow_and_update());
                 sender.send_if_modified(|known| std::mem::replace(known, now) != now);
+                // The metrics of everything change with every entry; once leading only votes and leaders matter.
+                let is_leading = now != Leadership::Following;
                 tokio::select! {
                     biased;
                     () = sender.closed() => return,
-                    changed = metrics.changed() => if changed.is_err() { return },
+                    changed = server.changed() => if changed.is_err() { return },
+                    changed = metrics.changed(), if !is_leading => if changed.is_err() { return },
                 }
             }
         });
@@ -257,10 +261,16 @@ fn lease_of(timing: &RaftTiming) -> Duration {
     Duration::from_millis(timing.election_min_ms * 3 / 4)
 }
 
-fn leadership_of(metrics: &openraft::RaftMetrics<TypeConfig>) -> Leadership {
+/// openraft tells `server` first: where the two differ, `metrics` is about to change.
+fn leadership_of(metrics: &RaftMetrics<TypeConfig>, server: &RaftServerMetrics<TypeConfig>) -> Leadership {
     let term = metrics.current_term;
+    let leads = metrics.state == ServerState::Leader && server.state == ServerState::Leader;
     let applied = metrics.last_applied.is_some_and(|id| id.leader_id.term == term);
-    if metrics.state == ServerState::Leader && applied { Leadership::Leading { term } } else { Leadership::Following }
+    if leads && applied && server.vote.leader_id.term == term {
+        Leadership::Leading { term }
+    } else {
+        Leadership::Following
+    }
 }
 
 fn config(timing: &RaftTiming) -> Result<Config, openraft::ConfigError> {
@@ -280,7 +290,6 @@ fn config(timing: &RaftTiming) -> Result<Config, openraft::ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use openraft::RaftMetrics;
     use openraft::vote::RaftLeaderId;
 
     use super::*;
@@ -293,15 +302,27 @@ mod tests {
     #[test]
     fn a_leader_hosts_only_behind_an_applied_entry_of_its_own_term() {
         let mut metrics = RaftMetrics::<TypeConfig>::new_initial(1);
-        metrics.current_term = 5;
-        metrics.state = ServerState::Leader;
-        assert_eq!(leadership_of(&metrics), Leadership::Following, "nothing applied");
+        let mut server = RaftServerMetrics::<TypeConfig> {
+            id: 1,
+            vote: openraft::impls::Vote::new_committed(5, 1),
+            state: ServerState::Leader,
+            current_leader: Some(1),
+            membership_config: metrics.membership_config.clone(),
+            committed_membership_config: metrics.committed_membership_config.clone(),
+        };
+        (metrics.current_term, metrics.state) = (5, ServerState::Leader);
+        assert_eq!(leadership_of(&metrics, &server), Leadership::Following, "nothing applied");
         metrics.last_applied = Some(applied(4));
-        assert_eq!(leadership_of(&metrics), Leadership::Following, "of an earlier term");
+        assert_eq!(leadership_of(&metrics, &server), Leadership::Following, "of an earlier term");
         metrics.last_applied = Some(applied(5));
-        assert_eq!(leadership_of(&metrics), Leadership::Leading { term: 5 });
-        metrics.state = ServerState::Follower;
-        assert_eq!(leadership_of(&metrics), Leadership::Following);
+        assert_eq!(leadership_of(&metrics, &server), Leadership::Leading { term: 5 });
+        server.vote = openraft::impls::Vote::new(7, 2);
+        assert_eq!(leadership_of(&metrics, &server), Leadership::Following, "a newer vote is known already");
+        server.vote = openraft::impls::Vote::new_committed(5, 1);
+        server.state = ServerState::Follower;
+        assert_eq!(leadership_of(&metrics, &server), Leadership::Following, "it has stepped down already");
+        (metrics.state, server.state) = (ServerState::Follower, ServerState::Leader);
+        assert_eq!(leadership_of(&metrics, &server), Leadership::Following);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub async fn catch_up(
     store: Arc<dyn Store>,
     checkpoints: CheckpointKeeper,
 ) -> io::Result<u64> {
-    let nobody: OnApplied = Arc::new(|_, _| ());
+    let nobody: OnApplied = Arc::new(|_, _, _| ());
     let (folder, _) = fold::channel();
     let (on_applied, on_installed) = (nobody.clone(), nobody);
     let parts = MachineParts { group, store, checkpoints, folder, on_applied, on_installed };

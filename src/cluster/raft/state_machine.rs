@@ -20,6 +20,7 @@ use crate::persistence::checkpoint::{Checkpoint, CheckpointError, CheckpointKeep
 use crate::persistence::fold::{FoldRequest, FoldRequests};
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
+use crate::persistence::records::{EntityBatch, Verdict};
 use crate::persistence::store::Store;
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, CheckpointData>;
@@ -34,8 +35,8 @@ pub struct CheckpointData {
     pub checkpoint: Option<Checkpoint>,
 }
 
-/// Told the index of every applied entry, or of an installed checkpoint.
-pub type OnApplied = Arc<dyn Fn(GroupId, u64) + Send + Sync>;
+/// Told the index of every applied entry, or of an installed checkpoint, and the batches it stored.
+pub type OnApplied = Arc<dyn Fn(GroupId, u64, &[&EntityBatch]) + Send + Sync>;
 
 /// What a state machine works with.
 pub struct MachineParts {
@@ -112,10 +113,12 @@ impl StateMachine {
         let raft = bytes::encode_applied(Some(log_id), &self.membership);
         let verdicts = self.applier.apply(log_id.index, raft.into(), batches).await.map_err(io::Error::other)?;
         self.last = Some(log_id);
+        let stored = batches.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Stored);
+        let stored: Vec<&EntityBatch> = stored.map(|(batch, _)| batch).collect();
         if let Some(responder) = responder {
             responder.send(Verdicts(verdicts));
         }
-        (self.parts.on_applied)(self.parts.group, log_id.index);
+        (self.parts.on_applied)(self.parts.group, log_id.index, &stored);
         Ok(())
     }
 }
@@ -152,7 +155,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         checkpoints.restore(&received).await.map_err(io::Error::other)?;
         self.applier = self.parts.applier().await?;
         (self.last, self.membership) = (meta.last_log_id, meta.last_membership.clone());
-        (self.parts.on_installed)(self.parts.group, checkpoint.index);
+        (self.parts.on_installed)(self.parts.group, checkpoint.index, &[]);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ const GROUP: GroupId = GroupId(3);
 
 async fn adapters(log: Arc<dyn Log>, store: Arc<dyn Store>, files: Arc<dyn Files>) -> (LogAdapter, StateMachine) {
     let checkpoints = CheckpointKeeper::new(files, store.clone(), Turns::new());
-    let quiet: OnApplied = Arc::new(|_, _| ());
+    let quiet: OnApplied = Arc::new(|_, _, _| ());
     let (folder, _) = fold::channel();
     let (on_applied, on_installed) = (quiet.clone(), quiet);
     let parts = MachineParts { group: GROUP, store, checkpoints, folder, on_applied, on_installed };
