@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ractor::ActorRef;
 use tokio::task::AbortHandle;
 
-use super::entity::EntityMessage;
+use super::messages::EntityMessage;
 use super::ports::Courier;
 use crate::domain::entity::{Obligation, Outgoing};
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::dedup::Dedup;
 use super::effects::Couriers;
 use super::flights::Flights;
-use super::messages::{Answer, AskError, Origin, Request};
+use super::messages::{Answer, AskError, EntityDescription, EntityMessage, Origin, Request};
 use super::observe::Observer;
 use super::ports::{AppendError, Courier, LeaseError, Replication, VerdictListener};
 use super::shard::ShardMessage;
@@ -35,57 +35,6 @@ use crate::persistence::records::{EntityBatch, Record, Verdict};
 
 /// Commands decided in one batch: bounds the time of a turn; its size is bounded by bytes.
 const BATCH_COMMANDS_MAX: usize = 1_024;
-
-/// What an entity actor hears.
-#[derive(Debug)]
-pub enum EntityMessage {
-    /// A command from the shard.
-    Ask {
-        /// What is asked.
-        request: Request,
-        /// Who waits.
-        reply: ReplySender,
-    },
-    /// The shard saw this entity's wake-up come due.
-    Wake,
-    /// What became of the batch in flight.
-    Verdict(Result<Verdict, AppendError>),
-    /// Whether the lease held for the answers that append nothing.
-    Lease(Result<(), LeaseError>),
-    /// A courier is back.
-    Settled {
-        /// What was delivered.
-        obligation: Obligation,
-        /// How it ended.
-        settlement: Settlement,
-    },
-    /// The shard asks whether it may rest: answers by [`ShardMessage::MayRest`] when it owes and does nothing.
-    Rest {
-        /// Messages the shard had sent it by then.
-        sent: u64,
-    },
-    /// Says how it is doing.
-    Describe(tokio::sync::oneshot::Sender<EntityDescription>),
-}
-
-impl ractor::Message for EntityMessage {}
-
-/// How an entity actor is doing, for ops and tests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntityDescription {
-    /// Which.
-    pub entity: EntityId,
-    /// Its last record.
-    pub sequence: Sequence,
-    /// When.
-    pub at: Timestamp,
-    /// Commands waiting for a turn.
-    pub waiting: usize,
-    /// Whether a batch or lease check is in flight.
-    pub busy: bool,
-    /// Obligations being delivered.
-    pub delivering: usize,
-}
 
 /// What every entity actor of a shard is given.
 pub struct Surroundings {
@@ -190,29 +139,38 @@ impl Actor for EntityActor {
         state.load().await?;
         state.follow_up();
         state.wake();
-        state.start_turn().await
+        state.turn().await
     }
 
-    async fn handle(
+    /// What is heard is dealt with at once and only the rest is a future: every idle actor keeps several copies of it.
+    fn handle(
         &self,
         _myself: ActorRef<EntityMessage>,
         message: EntityMessage,
         state: &mut EntityActorState,
-    ) -> Result<(), ActorProcessingErr> {
-        match message {
-            EntityMessage::Ask { request, reply } => state.enqueue(request, reply),
-            EntityMessage::Wake => state.wake(),
-            EntityMessage::Verdict(outcome) => state.finish_batch(outcome)?,
-            EntityMessage::Lease(outcome) => state.finish_lease(outcome),
-            EntityMessage::Settled { obligation, settlement } => state.settle(&obligation, &settlement),
-            EntityMessage::Rest { sent } => state.consider_rest(sent),
-            EntityMessage::Describe(reply) => drop(reply.send(state.describe())),
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        let heard = state.hear(message);
+        async move {
+            heard?;
+            state.turn().await
         }
-        state.start_turn().await
     }
 }
 
 impl EntityActorState {
+    fn hear(&mut self, message: EntityMessage) -> Result<(), ActorProcessingErr> {
+        match message {
+            EntityMessage::Ask { request, reply } => self.enqueue(request, reply),
+            EntityMessage::Wake => self.wake(),
+            EntityMessage::Verdict(outcome) => self.finish_batch(outcome)?,
+            EntityMessage::Lease(outcome) => self.finish_lease(outcome),
+            EntityMessage::Settled { obligation, settlement } => self.settle(&obligation, &settlement),
+            EntityMessage::Rest { sent } => self.consider_rest(sent),
+            EntityMessage::Describe(reply) => drop(reply.send(self.describe())),
+        }
+        Ok(())
+    }
+
     /// Recovers from the journal. A panic in replay is reported to the shard, which counts it towards quarantine.
     async fn load(&mut self) -> Result<(), ActorProcessingErr> {
         let started = self.surroundings.clock.monotonic();
@@ -298,19 +256,39 @@ impl EntityActorState {
     }
 
     /// Starts the next turn if none is under way and somebody waits.
-    async fn start_turn(&mut self) -> Result<(), ActorProcessingErr> {
-        while matches!(self.flight, Flight::None) && !(self.owed.is_empty() && self.waiting.is_empty()) {
-            let mut commands: Vec<Waiting> = Vec::new();
-            commands.extend(self.owed.drain(..self.owed.len().min(BATCH_COMMANDS_MAX)));
-            let room = BATCH_COMMANDS_MAX - commands.len();
-            commands.extend(self.waiting.drain(..self.waiting.len().min(room)));
-            self.surroundings.observer.waits_no_more(commands.len());
-            self.surroundings.observer.batch_formed(self.entity.id.kind, commands.len());
-            let mut formed = self.entity.form(commands, self.surroundings.clock.now());
-            self.put_back(std::mem::take(&mut formed.left));
-            self.take_off(formed).await?;
+    async fn turn(&mut self) -> Result<(), ActorProcessingErr> {
+        while let Some(formed) = self.take_turns() {
+            let formed = Box::pin(self.complete(*formed)).await?;
+            self.take_off(formed);
         }
         Ok(())
+    }
+
+    /// Turns as long as there are any to take; answers one that lacks something of the journal.
+    fn take_turns(&mut self) -> Option<Box<Formed>> {
+        while let Some(formed) = self.form() {
+            if formed.needs_journal() {
+                return Some(Box::new(formed));
+            }
+            self.take_off(formed);
+        }
+        None
+    }
+
+    /// Decides what waits, unless a turn is under way or nobody waits.
+    fn form(&mut self) -> Option<Formed> {
+        if !matches!(self.flight, Flight::None) || (self.owed.is_empty() && self.waiting.is_empty()) {
+            return None;
+        }
+        let mut commands: Vec<Waiting> = Vec::new();
+        commands.extend(self.owed.drain(..self.owed.len().min(BATCH_COMMANDS_MAX)));
+        let room = BATCH_COMMANDS_MAX - commands.len();
+        commands.extend(self.waiting.drain(..self.waiting.len().min(room)));
+        self.surroundings.observer.waits_no_more(commands.len());
+        self.surroundings.observer.batch_formed(self.entity.id.kind, commands.len());
+        let mut formed = self.entity.form(commands, self.surroundings.clock.now());
+        self.put_back(std::mem::take(&mut formed.left));
+        Some(formed)
     }
 
     /// Commands that did not fit come first in the next turn, in their order.
@@ -323,8 +301,8 @@ impl EntityActorState {
         }
     }
 
-    /// Sends a formed turn on its way.
-    async fn take_off(&mut self, mut formed: Formed) -> Result<(), ActorProcessingErr> {
+    /// Adds what only the journal knows.
+    async fn complete(&mut self, mut formed: Formed) -> Result<Formed, ActorProcessingErr> {
         for (reply, sequence) in std::mem::take(&mut formed.recorded) {
             let answer = self.recorded_answer(sequence, &formed).await;
             formed.quiet.push((reply, answer));
@@ -332,12 +310,16 @@ impl EntityActorState {
         if formed.poisoned {
             self.reload(&mut formed).await?;
         }
+        Ok(formed)
+    }
+
+    /// Sends a formed turn on its way.
+    fn take_off(&mut self, formed: Formed) {
         if !formed.records.is_empty() {
             self.append(formed);
         } else if !formed.quiet.is_empty() {
             self.confirm_lease(formed);
         }
-        Ok(())
     }
 
     /// After a panic: recovers what is stored and applies what this batch had accepted before it.

@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
-use crate::domain::entity::Stamp;
+use super::ports::{AppendError, LeaseError};
+use super::turn::ReplySender;
+use crate::domain::entity::{Obligation, Settlement, Stamp};
 use crate::domain::ids::EntityId;
 use crate::domain::registry::{AnyCommand, AnyReply};
 use crate::domain::rejection::Rejection;
 use crate::domain::time::{Sequence, Timestamp};
+use crate::persistence::records::Verdict;
 
 /// A command on its way to its entity.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,4 +110,55 @@ impl AskError {
 pub trait Ask: Send + Sync + 'static {
     /// Retries transient failures with the same stamp until the budget is spent.
     async fn ask(&self, request: Request) -> Result<Answer, AskError>;
+}
+
+/// What an entity actor hears.
+#[derive(Debug)]
+pub enum EntityMessage {
+    /// A command from the shard.
+    Ask {
+        /// What is asked.
+        request: Request,
+        /// Who waits.
+        reply: ReplySender,
+    },
+    /// The shard saw this entity's wake-up come due.
+    Wake,
+    /// What became of the batch in flight.
+    Verdict(Result<Verdict, AppendError>),
+    /// Whether the lease held for the answers that append nothing.
+    Lease(Result<(), LeaseError>),
+    /// A courier is back.
+    Settled {
+        /// What was delivered.
+        obligation: Obligation,
+        /// How it ended.
+        settlement: Settlement,
+    },
+    /// The shard asks whether it may rest: answers by [`MayRest`](super::shard::ShardMessage::MayRest) when it owes and does nothing.
+    Rest {
+        /// Messages the shard had sent it by then.
+        sent: u64,
+    },
+    /// Says how it is doing.
+    Describe(oneshot::Sender<EntityDescription>),
+}
+
+impl ractor::Message for EntityMessage {}
+
+/// How an entity actor is doing, for ops and tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntityDescription {
+    /// Which.
+    pub entity: EntityId,
+    /// Its last record.
+    pub sequence: Sequence,
+    /// When.
+    pub at: Timestamp,
+    /// Commands waiting for a turn.
+    pub waiting: usize,
+    /// Whether a batch or lease check is in flight.
+    pub busy: bool,
+    /// Obligations being delivered.
+    pub delivering: usize,
 }

@@ -15,8 +15,8 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::entity::{EntityActor, EntityArguments, EntityDescription, EntityMessage, Surroundings};
-use super::messages::{AskError, Request};
+use super::entity::{EntityActor, EntityArguments, Surroundings};
+use super::messages::{AskError, EntityDescription, EntityMessage, Request};
 use super::quarantine::{Health, Verdict as HealthVerdict};
 use super::turn::ReplySender;
 use super::waker::Waker;

@@ -81,6 +81,13 @@ pub struct Formed {
     pub poisoned: bool,
 }
 
+impl Formed {
+    /// Whether the journal must be read before this can go on.
+    pub fn needs_journal(&self) -> bool {
+        self.poisoned || !self.recorded.is_empty()
+    }
+}
+
 /// Why a command goes no further than `decide`.
 enum Stop {
     Error(AskError),

@@ -10,7 +10,7 @@ use super::ports::{
     ActorStatus, NodeStatus, OldOrderHold, OpsView, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus,
 };
 use super::wire::Time;
-use crate::actors::entity::EntityDescription;
+use crate::actors::messages::EntityDescription;
 use crate::actors::shard::ShardMessage;
 use crate::cluster::node::Node;
 use crate::cluster::raft::group::Group;
