@@ -135,7 +135,8 @@ pub enum EntityMessage {
         /// How it ended.
         settlement: Settlement,
     },
-    /// The shard asks whether it may rest: answers by [`MayRest`](super::shard::ShardMessage::MayRest) when it owes and does nothing.
+    /// The shard asks whether it may rest: answers by [`MayRest`](super::shard::ShardMessage::MayRest) when it owes and
+    /// does nothing.
     Rest {
         /// Messages the shard had sent it by then.
         sent: u64,

@@ -1,10 +1,14 @@
 //! The thread that owns sled: carries out requests in order, and waits when the disk is full.
 //!
-//! A write that finds no room does not fail the store (P28): it joins an [`Overlay`] over what sled has, from which
-//! reads go on, until the queue's bound makes writers wait. Once there is room it is made up for, and nobody has
-//! noticed more than a pause. Room is looked for before every write, because sled gives up for good when it runs into
-//! a full disk. Should that happen nevertheless, the directory is opened again, and all that sled may not have in its
-//! file is done again. Anything else that goes wrong is final: see [`Owner::fail`].
+//! Writes gather in an [`Overlay`] over what sled has, and go to it many at a time, as one batch that holds each key
+//! once: what is written and soon replaced or deleted, as most wake-ups are, never costs sled anything. Reads see the
+//! overlay. A crash loses it like anything else sled has not flushed; the log has it.
+//!
+//! A write that finds no room does not fail the store (P28): the overlay keeps it until the queue's bound makes writers
+//! wait. Once there is room it is made up for, and nobody has noticed more than a pause. Room is looked for before
+//! every write, because sled gives up for good when it runs into a full disk. Should that happen nevertheless, the
+//! directory is opened again, and all that sled may not have in its file is done again. Anything else that goes wrong
+//! is final: see [`Owner::fail`].
 
 use std::cell::Cell;
 use std::fs::File;
@@ -57,8 +61,10 @@ pub(super) struct Owner {
     gave_up: Cell<bool>,
     /// What sled may not have in its file yet.
     unflushed: Unflushed,
-    /// Present while the disk is full.
-    overlay: Option<Overlay>,
+    /// What sled was not given yet; while the disk is full, all it may not have in its file.
+    overlay: Overlay,
+    /// The disk is full.
+    waits_for_room: bool,
     /// Of the writes that joined the overlay.
     permits: Vec<OwnedSemaphorePermit>,
     /// Tells of the first failure that waiting does not cure; everything after it fails the same way.
@@ -78,15 +84,16 @@ impl Owner {
         }
         let engine = Some(guarded("open", || open_engine(directory))?);
         let directory = directory.to_path_buf();
-        let (unflushed, overlay, permits) = (Unflushed::default(), None, Vec::new());
-        Ok(Self { directory, engine, gave_up: Cell::new(false), unflushed, overlay, permits, failure, depth })
+        let (unflushed, overlay, permits) = (Unflushed::default(), Overlay::default(), Vec::new());
+        let (gave_up, waits_for_room) = (Cell::new(false), false);
+        Ok(Self { directory, engine, gave_up, unflushed, overlay, waits_for_room, permits, failure, depth })
     }
 
     /// Works until closed or until nobody can ask any more.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut next = None;
         loop {
-            if self.overlay.is_some() && next.is_none() {
+            if self.waits_for_room && next.is_none() {
                 match self.work_while_full(&mut queue) {
                     Some(request) => next = Some(request),
                     None => continue,
@@ -94,7 +101,7 @@ impl Owner {
             }
             let Some(request) = next.take().or_else(|| queue.blocking_recv()) else { return };
             match request {
-                Request::Write(batch, permit) => next = self.write_queued(batch, permit, &mut queue),
+                Request::Write(batch, permit) => self.gather(batch, permit),
                 Request::Get(key, done) => self.answer(done, |owner| owner.get(&key)),
                 Request::Scan(scan, done) => self.answer(done, |owner| owner.scan(&scan)),
                 Request::Sync(done) => self.answer(done, Self::sync),
@@ -121,7 +128,8 @@ impl Owner {
         match guarded("make up", || self.make_up()) {
             Ok(()) => {
                 tracing::info!("there is room for the store again");
-                self.overlay = None;
+                self.overlay.clear();
+                self.waits_for_room = false;
                 self.depth.fetch_sub(self.permits.len(), Ordering::Relaxed);
                 self.permits.clear();
             }
@@ -132,9 +140,7 @@ impl Owner {
     }
 
     fn write_later(&mut self, batch: WriteBatch, permit: OwnedSemaphorePermit) {
-        if let Some(overlay) = &mut self.overlay {
-            overlay.add(&batch);
-        }
+        self.overlay.add(&batch);
         self.unflushed.push(batch);
         self.permits.push(permit);
     }
@@ -165,7 +171,8 @@ impl Owner {
     /// From now on waits for room: what sled holds in memory may be half of a batch, so the overlay covers all of it.
     fn wait_for_room(&mut self) {
         tracing::error!("the disk is full: the store waits for room, reads go on");
-        self.overlay = Some(Overlay::of(&self.unflushed));
+        self.overlay = Overlay::of(&self.unflushed);
+        self.waits_for_room = true;
     }
 
     fn answer<T>(
@@ -175,12 +182,12 @@ impl Owner {
     ) {
         self.depth.fetch_sub(1, Ordering::Relaxed);
         let mut outcome = self.carry_out("read", &work);
-        if matches!(outcome, Err(StoreError::Full)) && self.overlay.is_none() {
+        if matches!(outcome, Err(StoreError::Full)) && !self.waits_for_room {
             self.wait_for_room();
             outcome = self.carry_out("read", &work);
         }
         if let Err(error) = &outcome
-            && self.overlay.is_none()
+            && !self.waits_for_room
         {
             self.fail(error.clone());
         }
@@ -211,34 +218,22 @@ impl Owner {
         {
             tracing::error!(%error, %unmarked, "the store is damaged and could not be marked so; remove it by hand");
         }
-        self.overlay = None;
+        self.overlay.clear();
+        self.waits_for_room = false;
         self.permits.clear();
         self.failure.send_replace(Some(error));
     }
 
-    /// Writes this batch and those queued right behind it; returns the first request that is not a write.
-    fn write_queued(
-        &mut self,
-        batch: WriteBatch,
-        permit: OwnedSemaphorePermit,
-        queue: &mut mpsc::Receiver<Request>,
-    ) -> Option<Request> {
-        let mut rows = sled::Batch::default();
-        let (mut changes, mut bytes) = (0, 0);
-        let mut permits = Vec::new();
-        let mut next = Some(Request::Write(batch, permit));
-        while let Some(Request::Write(batch, permit)) = next.take_if(|next| matches!(next, Request::Write(..))) {
-            changes += batch.changes.len();
-            bytes += batch.bytes();
-            permits.push(permit);
-            add_to_rows(&mut rows, &batch);
-            self.unflushed.push(batch);
-            if changes >= BATCH_CHANGES_MAX || bytes >= BATCH_BYTES_MAX {
-                break;
-            }
-            next = queue.try_recv().ok();
+    /// Lets this batch join those that gather; gives them to sled when they are as many as it takes well at once.
+    fn gather(&mut self, batch: WriteBatch, _permit: OwnedSemaphorePermit) {
+        let is_room =
+            self.overlay.changes() + batch.changes.len() <= BATCH_CHANGES_MAX && self.overlay.bytes() < BATCH_BYTES_MAX;
+        let outcome = if is_room { Ok(()) } else { self.carry_out("write", Self::settle) };
+        if outcome.is_ok() {
+            self.overlay.add(&batch);
         }
-        match self.carry_out("write", |owner| owner.apply(rows, bytes)) {
+        self.unflushed.push(batch);
+        match outcome {
             Ok(()) => {}
             Err(StoreError::Full) if self.failure.borrow().is_none() => self.wait_for_room(),
             Err(error) => {
@@ -246,8 +241,25 @@ impl Owner {
                 self.fail(error);
             }
         }
-        self.depth.fetch_sub(permits.len(), Ordering::Relaxed);
-        next
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Gives what has gathered to sled.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        if self.overlay.is_empty() {
+            return Ok(());
+        }
+        self.look_for_room(self.overlay.bytes())?;
+        let mut rows = sled::Batch::default();
+        for (key, value) in self.overlay.rows() {
+            match value {
+                Some(value) => rows.insert(key.as_ref(), value.as_ref()),
+                None => rows.remove(key.as_ref()),
+            }
+        }
+        self.give(rows)?;
+        self.overlay.clear();
+        if self.unflushed.bytes() >= FLUSH_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// What sled said, remembering that it gave up.
@@ -263,12 +275,6 @@ impl Owner {
         self.engine.as_ref().ok_or(StoreError::Full)
     }
 
-    fn apply(&mut self, rows: sled::Batch, bytes: usize) -> Result<(), StoreError> {
-        self.look_for_room(bytes)?;
-        self.give(rows)?;
-        if self.unflushed.bytes() >= FLUSH_BYTES { self.flush() } else { Ok(()) }
-    }
-
     fn give(&self, rows: sled::Batch) -> Result<(), StoreError> {
         self.noting("write", self.engine()?.database.apply_batch(rows))
     }
@@ -280,7 +286,7 @@ impl Owner {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        if let Some(known) = self.overlay.as_ref().and_then(|overlay| overlay.get(key)) {
+        if let Some(known) = self.overlay.get(key) {
             return Ok(known);
         }
         let value = self.noting("read", self.engine()?.database.get(key))?;
@@ -307,14 +313,12 @@ impl Owner {
         scan: &Scan,
         rows: impl Iterator<Item = Result<Row, StoreError>>,
     ) -> Result<Vec<Row>, StoreError> {
-        match &self.overlay {
-            Some(overlay) => take_limited(scan, overlay.over(scan, rows)),
-            None => take_limited(scan, rows),
-        }
+        take_limited(scan, self.overlay.over(scan, rows))
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.look_for_room(0)?;
+        self.settle()?;
         self.flush()?;
         self.engine()?.file.sync_data().map_err(|error| match failure("sync", &error) {
             StoreError::Full => StoreError::Full,

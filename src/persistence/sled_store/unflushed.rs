@@ -2,7 +2,8 @@
 //!
 //! sled gives up for good when a write to its file fails; its file then holds some prefix of the batches, at least
 //! those before its last flush. What came since is here, in order. Changes are blind, so doing all of them again on a
-//! reopened store ends in the state it would have had. Until then they are laid over what the old one can still read.
+//! reopened store ends in the state it would have had. Until then they are laid over what the old one can still read,
+//! as are those that gather on their way to sled.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -42,7 +43,11 @@ impl Unflushed {
 
 /// The same changes by key: what a reader must see instead of sled's own rows.
 #[derive(Debug, Default)]
-pub(super) struct Overlay(BTreeMap<Bytes, Option<Bytes>>);
+pub(super) struct Overlay {
+    rows: BTreeMap<Bytes, Option<Bytes>>,
+    /// Of all changes that were added, replaced ones included.
+    bytes: usize,
+}
 
 impl Overlay {
     /// What `unflushed` leads to.
@@ -52,19 +57,45 @@ impl Overlay {
         overlay
     }
 
+    /// Covers nothing any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether it covers nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many keys it covers.
+    pub(super) fn changes(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Bytes of the changes it was made of.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Every key it covers, ascending, and what has become of it.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
+        self.rows.iter().map(|(key, value)| (key, value.as_ref()))
+    }
+
     /// One more batch.
     pub(super) fn add(&mut self, batch: &WriteBatch) {
+        self.bytes += batch.bytes();
         for change in &batch.changes {
             match change {
-                Change::Put { key, value } => self.0.insert(key.clone(), Some(value.clone())),
-                Change::Delete { key } => self.0.insert(key.clone(), None),
+                Change::Put { key, value } => self.rows.insert(key.clone(), Some(value.clone())),
+                Change::Delete { key } => self.rows.insert(key.clone(), None),
             };
         }
     }
 
     /// The value of a key, if the overlay says anything of it.
     pub(super) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
-        self.0.get(key).cloned()
+        self.rows.get(key).cloned()
     }
 
     /// Rows of the scan's range in its direction: the overlay's, and those of `below` that it does not cover.
@@ -73,8 +104,8 @@ impl Overlay {
         scan: &Scan,
         below: impl Iterator<Item = Result<Row, StoreError>>,
     ) -> impl Iterator<Item = Result<Row, StoreError>> {
-        let mut mine: Vec<(Bytes, Option<Bytes>)> =
-            self.0.range(scan.from.clone()..scan.to.clone()).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let mine = self.rows.range(scan.from.clone()..scan.to.clone());
+        let mut mine: Vec<(Bytes, Option<Bytes>)> = mine.map(|(key, value)| (key.clone(), value.clone())).collect();
         if scan.direction == Direction::Forward {
             mine.reverse();
         }
@@ -137,6 +168,7 @@ mod tests {
         let mut unflushed = Unflushed::default();
         unflushed.push(batch);
         let overlay = Overlay::of(&unflushed);
+        assert_eq!(overlay.changes(), 4, "each key once");
         assert_eq!(
             (overlay.get(b"c"), overlay.get(b"d"), overlay.get(b"b")),
             (Some(Some("last".into())), Some(None), None)
