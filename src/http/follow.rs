@@ -37,7 +37,7 @@ pub struct Follower {
 }
 
 /// First and longest wait of [`Follower::changed_soon`].
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 impl Follower {
     /// Follows from now on: a change after this call is not missed.
@@ -47,7 +47,7 @@ impl Follower {
     }
 
     /// As [`Follower::changed`], for something expected any moment: returns without a signal too, after a wait that
-    /// doubles from call to call, so that nobody waits for a feed that lags.
+    /// doubles from call to call, should a signal not come.
     pub async fn changed_soon(&mut self) -> bool {
         let patience = self.patience;
         self.patience = (patience * 2).min(PATIENCE.1);

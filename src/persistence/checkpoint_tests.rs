@@ -13,7 +13,7 @@ use super::keys;
 use super::log::GroupId;
 use super::memory::MemoryStore;
 use super::records::EntityBatch;
-use super::store::{Direction, Row, Scan, Store, StoreError, WriteBatch};
+use super::store::{Direction, Reads, Row, Scan, Store, StoreError, WriteBatch};
 use super::testkit::{batch_waking, raft};
 use super::turns::Turns;
 
@@ -44,6 +44,9 @@ impl Store for Busy {
             self.rows.write(batch).await?;
         }
         self.rows.scan(scan).await
+    }
+    async fn read(&self, reads: Reads) -> Result<(), StoreError> {
+        self.rows.read(reads).await
     }
     async fn sync(&self) -> Result<(), StoreError> {
         self.rows.sync().await

@@ -1,9 +1,9 @@
 //! Typed reading of the store: what actors recover from, what projections follow, what the shard's timer sleeps on.
 //!
-//! A [`Journal`] is a view over a [`Store`]; it keeps nothing, so any number of them may exist. Every read sees every
-//! write queued before it. Reads that need more than one message to the store check that what they saw belongs
-//! together and start over if a fold or a trim came between. Bytes that cannot be read are reported with the key they
-//! lie under; the store is then set aside and rebuilt from checkpoint and log.
+//! A [`Journal`] looks at a [`Store`]; it keeps nothing, so any number of them may exist. Every read sees every write
+//! queued before it. What is wanted together is one message to the store (`journal_view`); reads that need more check
+//! that what they saw belongs together and start over if a fold or a trim came between. Bytes that cannot be read are
+//! reported with the key they lie under; the store is then set aside and rebuilt from checkpoint and log.
 //!
 //! Called by shards (activation, wakes), entities (dedup rows, earlier replies), projections (feed), the HTTP history
 //! routes, the folder, checkpoints and `journal verify`.
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::codec::{self, Applied, BatchRow, DecodeError, FeedItem, SnapshotHead};
+use super::journal_view::{self as view, BatchPage, StoredSnapshot, View};
 use super::keys::{self, KeyRange, ParsedKey};
 use super::log::GroupId;
 use super::records::{CommandRow, Record, Snapshot};
@@ -93,9 +94,9 @@ pub struct FeedRow {
 }
 
 /// Rows fetched by one message to the store.
-const PAGE_ROWS: usize = 1024;
+pub(super) const PAGE_ROWS: usize = 1024;
 /// Value bytes fetched by one message to the store.
-const PAGE_BYTES: usize = 1 << 20;
+pub(super) const PAGE_BYTES: usize = 1 << 20;
 /// How often a read starts over when a fold or trim came between before it calls that damage.
 const READ_ATTEMPTS: usize = 8;
 
@@ -128,9 +129,18 @@ impl Journal {
     }
 
     async fn load_once(&self, group: GroupId, entity: &EntityId) -> Result<Loaded, JournalError> {
-        let snapshot = self.snapshot(group, entity).await?;
+        let of = entity.clone();
+        let (stored, page, commands) = view::ask(&*self.store, move |view| {
+            let snapshot = view.snapshot(group, &of)?;
+            let folded = snapshot.as_ref().map_or(Sequence::ZERO, |snapshot| snapshot.head.sequence);
+            let page = view.batches_from(group, &of, folded.next(), usize::MAX)?;
+            Ok((snapshot, page, view.command_rows(group, &of)?))
+        })
+        .await?;
+        let snapshot = stored.map(|stored| decode_snapshot(&stored)).transpose()?;
         let folded = snapshot.as_ref().map_or(Sequence::ZERO, |snapshot| snapshot.sequence);
-        let records = self.history(group, entity, folded.next(), usize::MAX).await?;
+        let is_whole = page.more.is_none();
+        let records = self.records(group, entity, page, folded.next(), usize::MAX).await?;
         let mut expected = folded.next();
         for record in &records {
             if record.sequence != expected {
@@ -138,42 +148,22 @@ impl Journal {
             }
             expected = expected.next();
         }
-        // Everything behind the snapshot may have been folded into a newer one and trimmed since it was read.
-        let newest = self.snapshot_head(group, entity).await?.map_or(Sequence::ZERO, |head| head.sequence);
-        if newest > expected {
-            return Err(JournalError::Gap { entity: entity.clone(), expected, found: newest });
+        // Everything behind the snapshot may have been folded into a newer one and trimmed since its page was read.
+        if !is_whole {
+            let newest = self.snapshot_head(group, entity).await?.map_or(Sequence::ZERO, |head| head.sequence);
+            if newest > expected {
+                return Err(JournalError::Gap { entity: entity.clone(), expected, found: newest });
+            }
         }
-        let commands = self.commands(group, entity).await?;
+        let commands = commands.iter().filter_map(decode_command).collect::<Result<_, _>>()?;
         Ok(Loaded { snapshot, records, commands })
     }
 
     /// The newest snapshot of an entity.
     pub async fn snapshot(&self, group: GroupId, entity: &EntityId) -> Result<Option<Snapshot>, JournalError> {
-        match self.snapshot_bytes(group, entity).await? {
-            Some((key, _, bytes)) => codec::decode_snapshot(&bytes).map(Some).map_err(|source| damaged(&key, source)),
-            None => Ok(None),
-        }
-    }
-
-    /// Key of the head, head and encoded bytes of the newest snapshot, put together from its chunks.
-    async fn snapshot_bytes(
-        &self,
-        group: GroupId,
-        entity: &EntityId,
-    ) -> Result<Option<(Bytes, SnapshotHead, Vec<u8>)>, JournalError> {
-        let range = keys::snapshot_range(group, entity);
-        let rows = self.page(range, Direction::Forward, usize::MAX, usize::MAX).await?;
-        let Some(((key, value), chunks)) = rows.split_first() else { return Ok(None) };
-        let head = codec::decode_snapshot_head(value).map_err(|source| damaged(key, source))?;
-        let mut bytes = Vec::with_capacity(chunks.iter().map(|(_, chunk)| chunk.len()).sum());
-        for (number, (chunk_key, chunk)) in (0..).zip(chunks) {
-            if *chunk_key != keys::snapshot_chunk(group, entity, number) {
-                let reason = format!("snapshot chunk {number} is missing");
-                return Err(damaged(chunk_key, DecodeError::Malformed { reason }));
-            }
-            bytes.extend_from_slice(chunk);
-        }
-        Ok(Some((key.clone(), head, bytes)))
+        let entity = entity.clone();
+        let stored = view::ask(&*self.store, move |view| view.snapshot(group, &entity)).await?;
+        stored.map(|stored| decode_snapshot(&stored)).transpose()
     }
 
     /// Records from a sequence on, oldest first, at most `limit`. Starts later if older ones are trimmed.
@@ -184,20 +174,30 @@ impl Journal {
         from: Sequence,
         limit: usize,
     ) -> Result<Vec<Record>, JournalError> {
-        let all = keys::batches_range(group, entity);
-        let up_to_from = KeyRange { from: all.from.clone(), to: keys::batch(group, entity, from.next()) };
-        let holding = self.page(up_to_from, Direction::Reverse, 1, usize::MAX).await?;
-        let mut position = holding.first().map_or(all.from, |(key, _)| key.clone());
+        let of = entity.clone();
+        let page = view::ask(&*self.store, move |view| view.batches_from(group, &of, from, limit)).await?;
+        self.records(group, entity, page, from, limit).await
+    }
+
+    /// The records of a page and of all that follow it, from a sequence on, at most `limit`.
+    async fn records(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+        first: BatchPage,
+        from: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
         let mut records = Vec::new();
-        while records.len() < limit {
-            let range = KeyRange { from: position, to: all.to.clone() };
-            let rows = self.page(range, Direction::Forward, PAGE_ROWS.min(limit), PAGE_BYTES).await?;
-            let Some((last_key, _)) = rows.last() else { break };
-            position = just_after(last_key);
-            for row in &rows {
+        let mut page = first;
+        loop {
+            for row in &page.rows {
                 let decoded = decode_batch(entity, row)?;
                 records.extend(decoded.into_iter().filter(|record| record.sequence >= from));
             }
+            let Some(position) = page.more.filter(|_| records.len() < limit) else { break };
+            let to = keys::batches_range(group, entity).to;
+            page = view::ask(&*self.store, move |view| view.batches_at(position.clone(), to.clone(), limit)).await?;
         }
         records.truncate(limit);
         Ok(records)
@@ -223,9 +223,8 @@ impl Journal {
 
     /// Which snapshot an entity has.
     pub async fn snapshot_head(&self, group: GroupId, entity: &EntityId) -> Result<Option<SnapshotHead>, JournalError> {
-        let key = keys::snapshot_head(group, entity);
-        let Some(value) = self.store.get(key.clone()).await? else { return Ok(None) };
-        codec::decode_snapshot_head(&value).map(Some).map_err(|source| damaged(&key, source))
+        let entity = entity.clone();
+        view::ask(&*self.store, move |view| view.snapshot_head(group, &entity)).await
     }
 
     /// One record, if it is still there.
@@ -256,8 +255,11 @@ impl Journal {
 
     /// Where the journal of an entity ends; all zero for an entity that never was.
     pub async fn tail(&self, group: GroupId, entity: &EntityId) -> Result<Tail, JournalError> {
+        let of = entity.clone();
+        let reads = move |view: &View<'_>| Ok((view.snapshot_head(group, &of)?, view.last_batch(group, &of)?));
+        let (head, last) = view::ask(&*self.store, reads).await?;
         let mut tail = Tail::default();
-        if let Some(head) = self.snapshot_head(group, entity).await? {
+        if let Some(head) = head {
             tail = Tail {
                 last: head.sequence,
                 last_at: head.at,
@@ -268,10 +270,9 @@ impl Journal {
                 snapshot_bytes: head.snapshot_bytes,
             };
         }
-        let rows = self.page(keys::batches_range(group, entity), Direction::Reverse, 1, usize::MAX).await?;
-        if let Some((key, value)) = rows.first() {
-            let row = codec::decode_batch_row(value).map_err(|source| damaged(key, source))?;
-            let records = codec::peek_records(&row.records).map_err(|source| damaged(key, source))?;
+        if let Some((key, value)) = last {
+            let row = codec::decode_batch_row(&value).map_err(|source| damaged(&key, source))?;
+            let records = codec::peek_records(&row.records).map_err(|source| damaged(&key, source))?;
             tail.last = Sequence(records.first_sequence.0 + u64::from(records.record_count) - 1);
             tail.last_at = records.last_at;
             tail.wake_at = records.wake_at;
@@ -283,13 +284,7 @@ impl Journal {
 
     /// All remembered client keys of an entity, expired ones included.
     pub async fn commands(&self, group: GroupId, entity: &EntityId) -> Result<Vec<CommandRow>, JournalError> {
-        let mut commands = Vec::new();
-        for (key, value) in self.rows(keys::commands_range(group, entity)).await? {
-            if let Some((_, ParsedKey::Command(_, command))) = keys::parse(&key) {
-                commands.push(codec::decode_command_row(command, &value).map_err(|source| damaged(&key, source))?);
-            }
-        }
-        Ok(commands)
+        self.rows(keys::commands_range(group, entity)).await?.iter().filter_map(decode_command).collect()
     }
 
     /// One remembered client key.
@@ -454,6 +449,15 @@ impl Journal {
     }
 }
 
+fn decode_snapshot(stored: &StoredSnapshot) -> Result<Snapshot, JournalError> {
+    codec::decode_snapshot(&stored.bytes).map_err(|source| damaged(&stored.key, source))
+}
+
+fn decode_command((key, value): &Row) -> Option<Result<CommandRow, JournalError>> {
+    let Some((_, ParsedKey::Command(_, command))) = keys::parse(key) else { return None };
+    Some(codec::decode_command_row(command, value).map_err(|source| damaged(key, source)))
+}
+
 fn decode_batch(entity: &EntityId, (key, value): &Row) -> Result<Vec<Record>, JournalError> {
     let row = codec::decode_batch_row(value).map_err(|source| damaged(key, source))?;
     codec::decode_records(entity.kind, &row.records).map_err(|source| damaged(key, source))
@@ -463,7 +467,7 @@ fn not_ours() -> DecodeError {
     DecodeError::Malformed { reason: "not a key of this layout".to_owned() }
 }
 
-fn damaged(key: &[u8], source: DecodeError) -> JournalError {
+pub(super) fn damaged(key: &[u8], source: DecodeError) -> JournalError {
     JournalError::Damaged { key: hex::encode(key), source }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::log::{ENTRY_BYTES_MAX, GroupId, Log, LogEntry, LogError, LogRange, LogValue, OnFlushed};
-use super::store::{Change, Direction, Row, Scan, Store, StoreError, WriteBatch};
+use super::store::{Change, Direction, Reads, Row, Scan, Store, StoreError, WriteBatch};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -219,6 +219,16 @@ pub(super) fn take_limited<E>(scan: &Scan, rows: impl Iterator<Item = Result<Row
     Ok(found)
 }
 
+impl super::store::Rows for BTreeMap<Bytes, Bytes> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(BTreeMap::get(self, key).cloned())
+    }
+
+    fn scan(&self, scan: &Scan) -> Result<Vec<Row>, StoreError> {
+        scan_rows(self, scan)
+    }
+}
+
 /// What a scan of these rows finds.
 pub fn scan_rows(rows: &BTreeMap<Bytes, Bytes>, scan: &Scan) -> Result<Vec<Row>, StoreError> {
     if scan.from >= scan.to {
@@ -251,6 +261,10 @@ impl Store for MemoryStore {
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
         self.with_rows(|rows| scan_rows(rows, &scan))?
+    }
+
+    async fn read(&self, reads: Reads) -> Result<(), StoreError> {
+        self.with_rows(|rows| reads(rows))?
     }
 
     async fn sync(&self) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ mod frames;
 pub mod journal;
 #[cfg(test)]
 mod journal_tests;
+mod journal_view;
 pub mod keys;
 pub mod log;
 pub mod memory;

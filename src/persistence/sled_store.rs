@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::store::{Row, Scan, Store, StoreError, WriteBatch};
+use super::store::{Reads, Row, Scan, Store, StoreError, WriteBatch};
 use owner::Owner;
 
 /// Requests waiting before `write` waits.
@@ -36,6 +36,7 @@ enum Request {
     Write(WriteBatch, OwnedSemaphorePermit),
     Get(Bytes, oneshot::Sender<Result<Option<Bytes>, StoreError>>),
     Scan(Scan, oneshot::Sender<Result<Vec<Row>, StoreError>>),
+    Read(Reads, oneshot::Sender<Result<(), StoreError>>),
     Sync(oneshot::Sender<Result<(), StoreError>>),
     Close(oneshot::Sender<()>),
 }
@@ -115,6 +116,10 @@ impl Store for SledStore {
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
         self.ask(|done| Request::Scan(scan, done)).await?
+    }
+
+    async fn read(&self, reads: Reads) -> Result<(), StoreError> {
+        self.ask(|done| Request::Read(reads, done)).await?
     }
 
     async fn sync(&self) -> Result<(), StoreError> {

@@ -106,6 +106,18 @@ pub enum StoreError {
     Closed,
 }
 
+/// The store as a message to it sees it.
+pub trait Rows {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Rows of a range.
+    fn scan(&self, scan: &Scan) -> Result<Vec<Row>, StoreError>;
+}
+
+/// Reads that are one message. Called again when the store had to begin anew; must be quick, others wait behind them.
+pub type Reads = Box<dyn Fn(&dyn Rows) -> Result<(), StoreError> + Send>;
+
 /// The node's store.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -118,6 +130,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Rows of a range as of every write queued before.
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError>;
+
+    /// Reads that belong together: as of every write queued before, and with none between them.
+    async fn read(&self, reads: Reads) -> Result<(), StoreError>;
 
     /// Returns once every write queued before would survive a power cut.
     async fn sync(&self) -> Result<(), StoreError>;

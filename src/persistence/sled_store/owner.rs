@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use super::unflushed::{Overlay, Unflushed};
 use super::{Request, failure};
 use crate::persistence::memory::take_limited;
-use crate::persistence::store::{Change, Direction, Row, Scan, StoreError, WriteBatch};
+use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch};
 
 /// sled's page cache. More costs memory beyond what it says; the journal is mostly read once.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -104,6 +104,7 @@ impl Owner {
                 Request::Write(batch, permit) => self.gather(batch, permit),
                 Request::Get(key, done) => self.answer(done, |owner| owner.get(&key)),
                 Request::Scan(scan, done) => self.answer(done, |owner| owner.scan(&scan)),
+                Request::Read(reads, done) => self.answer(done, |owner| reads(owner)),
                 Request::Sync(done) => self.answer(done, Self::sync),
                 Request::Close(done) => return self.close(queue, done),
             }
@@ -119,6 +120,7 @@ impl Owner {
                 Ok(Request::Write(batch, permit)) => self.write_later(batch, permit),
                 Ok(Request::Get(key, done)) => self.answer(done, |owner| owner.get(&key)),
                 Ok(Request::Scan(scan, done)) => self.answer(done, |owner| owner.scan(&scan)),
+                Ok(Request::Read(reads, done)) => self.answer(done, |owner| reads(owner)),
                 Ok(Request::Sync(done)) => self.answer(done, |_| Err(StoreError::Full)),
                 Ok(close) => return Some(close),
                 Err(mpsc::error::TryRecvError::Empty) => break,
@@ -285,29 +287,6 @@ impl Owner {
         Ok(())
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        if let Some(known) = self.overlay.get(key) {
-            return Ok(known);
-        }
-        let value = self.noting("read", self.engine()?.database.get(key))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
-    }
-
-    fn scan(&self, scan: &Scan) -> Result<Vec<Row>, StoreError> {
-        if scan.from >= scan.to {
-            return Ok(Vec::new());
-        }
-        let range = self.engine()?.database.range::<&[u8], _>(scan.from.as_ref()..scan.to.as_ref());
-        let owned = |row: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (key, value) = self.noting("read", row)?;
-            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
-        };
-        match scan.direction {
-            Direction::Forward => self.take_rows(scan, range.map(owned)),
-            Direction::Reverse => self.take_rows(scan, range.rev().map(owned)),
-        }
-    }
-
     fn take_rows(
         &self,
         scan: &Scan,
@@ -341,6 +320,31 @@ impl Owner {
         }
         drop(self);
         let _ = done.send(());
+    }
+}
+
+impl Rows for Owner {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if let Some(known) = self.overlay.get(key) {
+            return Ok(known);
+        }
+        let value = self.noting("read", self.engine()?.database.get(key))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(&self, scan: &Scan) -> Result<Vec<Row>, StoreError> {
+        if scan.from >= scan.to {
+            return Ok(Vec::new());
+        }
+        let range = self.engine()?.database.range::<&[u8], _>(scan.from.as_ref()..scan.to.as_ref());
+        let owned = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, value) = self.noting("read", row)?;
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        };
+        match scan.direction {
+            Direction::Forward => self.take_rows(scan, range.map(owned)),
+            Direction::Reverse => self.take_rows(scan, range.rev().map(owned)),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::below;
 use crate::persistence::memory::scan_rows;
-use crate::persistence::store::{Change, Row, Scan, Store, StoreError, WriteBatch};
+use crate::persistence::store::{Change, Reads, Row, Scan, Store, StoreError, WriteBatch};
 use crate::rng::Rng;
 
 /// Batches since the last sync that can be taken back; older ones count as synced, as an engine's own flushing does.
@@ -105,6 +105,10 @@ impl Store for SimStore {
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
         scan_rows(&self.open()?.rows, &scan)
+    }
+
+    async fn read(&self, reads: Reads) -> Result<(), StoreError> {
+        reads(&self.open()?.rows)
     }
 
     async fn sync(&self) -> Result<(), StoreError> {
