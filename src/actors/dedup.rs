@@ -1,8 +1,9 @@
 //! What an entity remembers of the commands it accepted (P1–P3).
 //!
 //! Two classes: router-drawn ids live ten minutes in a window that travels in the entity's snapshot; client keys live
-//! a day in rows of their own and are never evicted early. Commands that are idempotent by state are not kept here:
-//! the created thing answers for them. A remembered id with other content is refused, not replayed.
+//! a day in rows of their own and are never evicted early; what was answered to them is in the journal and read there
+//! when somebody asks again. Commands that are idempotent by state are not kept here: the created thing answers for
+//! them. A remembered id with other content is refused, not replayed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -33,8 +34,6 @@ pub enum Known {
         reply: AnyReply,
         /// When.
         at: Timestamp,
-        /// Its record; zero when only the window knows it.
-        sequence: Sequence,
     },
     /// Accepted before; the reply is in that record.
     Recorded {
@@ -46,7 +45,7 @@ pub enum Known {
 /// The memory of one entity.
 #[derive(Debug, Default)]
 pub struct Dedup {
-    window: BTreeMap<CommandId, WindowEntry>,
+    window: BTreeMap<CommandId, Box<WindowEntry>>,
     /// Window ids, oldest first.
     order: VecDeque<(Timestamp, CommandId)>,
     rows: BTreeMap<CommandId, Row>,
@@ -58,8 +57,6 @@ pub struct Dedup {
 struct Row {
     fingerprint: Fingerprint,
     sequence: Sequence,
-    /// At hand when accepted by this incarnation; otherwise read from the record.
-    reply: Option<(AnyReply, Timestamp)>,
 }
 
 impl Dedup {
@@ -70,7 +67,7 @@ impl Dedup {
             dedup.remember_in_window(entry);
         }
         for row in rows {
-            dedup.insert_row(&row, None);
+            dedup.remember_row(&row);
         }
         dedup
     }
@@ -93,37 +90,30 @@ impl Dedup {
     /// What is known of this command.
     pub fn lookup(&self, stamp: &Stamp) -> Known {
         if let Some(row) = self.rows.get(&stamp.command) {
-            return match (&row.reply, row.fingerprint == stamp.fingerprint) {
-                (_, false) => Known::OtherContent,
-                (Some((reply, at)), true) => Known::Answered { reply: reply.clone(), at: *at, sequence: row.sequence },
-                (None, true) => Known::Recorded { sequence: row.sequence },
-            };
+            let is_same = row.fingerprint == stamp.fingerprint;
+            return if is_same { Known::Recorded { sequence: row.sequence } } else { Known::OtherContent };
         }
         match self.window.get(&stamp.command) {
             None => Known::No,
             Some(entry) if entry.stamp.fingerprint != stamp.fingerprint => Known::OtherContent,
-            Some(entry) => Known::Answered { reply: entry.reply.clone(), at: entry.at, sequence: Sequence::ZERO },
+            Some(entry) => Known::Answered { reply: entry.reply.clone(), at: entry.at },
         }
     }
 
     /// Remembers a router-drawn id.
     pub fn remember_in_window(&mut self, entry: WindowEntry) {
         self.order.push_back((entry.at, entry.stamp.command));
-        self.window.insert(entry.stamp.command, entry);
+        self.window.insert(entry.stamp.command, Box::new(entry));
     }
 
-    /// Remembers a client key whose reply is at hand.
-    pub fn remember_row(&mut self, row: &CommandRow, reply: AnyReply, at: Timestamp) {
-        self.insert_row(row, Some((reply, at)));
+    /// Remembers a client key.
+    pub fn remember_row(&mut self, row: &CommandRow) {
+        self.expiries.insert((row.expires_at, row.command), ());
+        self.rows.insert(row.command, Row { fingerprint: row.fingerprint, sequence: row.sequence });
     }
 
     /// Whether another client key may be remembered.
     pub fn has_room(&self) -> bool {
         self.rows.len() < CLIENT_KEYS_MAX
-    }
-
-    fn insert_row(&mut self, row: &CommandRow, reply: Option<(AnyReply, Timestamp)>) {
-        self.expiries.insert((row.expires_at, row.command), ());
-        self.rows.insert(row.command, Row { fingerprint: row.fingerprint, sequence: row.sequence, reply });
     }
 }

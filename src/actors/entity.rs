@@ -328,16 +328,12 @@ impl EntityActorState {
         for record in &formed.records {
             self.entity.replay(record);
         }
-        for (row, record) in formed.command_rows.iter().filter_map(|row| {
-            formed.records.iter().find(|record| record.sequence == row.sequence).map(|record| (row, record))
-        }) {
-            self.entity.dedup.remember_row(row, record.reply.clone(), record.at);
-        }
+        formed.command_rows.iter().for_each(|row| self.entity.dedup.remember_row(row));
         formed.poisoned = false;
         Ok(())
     }
 
-    /// The first answer to a command whose dedup row survived a restart.
+    /// The first answer to a command with a client key.
     async fn recorded_answer(&self, sequence: Sequence, formed: &Formed) -> Result<Answer, AskError> {
         let from_record = |record: &Record| Answer {
             reply: record.reply.clone(),

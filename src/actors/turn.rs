@@ -178,8 +178,8 @@ impl Entity {
             match self.dedup.lookup(&request.stamp) {
                 Known::No => {}
                 Known::OtherContent => return Err(Stop::Error(Rejection::IdempotencyKeyReused.into())),
-                Known::Answered { reply, at, sequence } => {
-                    return Err(Stop::Answered(Answer { reply, sequence, at, replayed: true }));
+                Known::Answered { reply, at } => {
+                    return Err(Stop::Answered(Answer { reply, sequence: Sequence::ZERO, at, replayed: true }));
                 }
                 Known::Recorded { sequence } => return Err(Stop::Recorded(sequence)),
             }
@@ -247,7 +247,7 @@ impl Entity {
                     sequence: record.sequence,
                     expires_at,
                 };
-                self.dedup.remember_row(&row, record.reply.clone(), at);
+                self.dedup.remember_row(&row);
                 formed.command_rows.push(row);
             }
         }
