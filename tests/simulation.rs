@@ -28,15 +28,96 @@ fn a_quiet_shop_sells_what_it_has() {
 
 #[test]
 fn a_node_that_keeps_crashing_loses_nothing() {
-    let told = passes(&["run", "simulations/crash-loop.toml", "--seed", "20", "--seeds", "3", "--json"]);
+    let told = passes(&[
+        "run",
+        "simulations/crash-loop.toml",
+        "--seed",
+        "20",
+        "--seeds",
+        "3",
+        "--set",
+        "world.safety_s=20",
+        "--json",
+    ]);
     let crashes = serde_json::from_str::<serde_json::Value>(&told).unwrap()["faults"]["crash"].as_u64().unwrap();
     assert!(crashes >= 3, "too few crashes to show anything: {told}");
+}
+
+/// Runs seeds of a shortened scenario, and the last of them twice; what struck, by kind.
+fn strikes(scenario: &str, seeds: u64, wanted: &[&str]) {
+    let (file, short) = (format!("simulations/{scenario}.toml"), "world.safety_s=12");
+    let count = seeds.to_string();
+    let told = passes(&["run", &file, "--seeds", &count, "--set", short, "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    for fault in wanted {
+        assert!(told["faults"][fault].as_u64() > Some(0), "{scenario} shows nothing about {fault}: {told}");
+    }
+    passes(&["doublecheck", &file, "--seed", &count, "--set", short]);
+}
+
+#[test]
+fn a_slow_disk_slows_and_a_failed_sync_ends_the_node() {
+    strikes("slow-disk", 2, &["slow disk"]);
+    let often = ["--set", "faults.sync_fails_every_s=2", "--set", "world.safety_s=12"];
+    let told = passes(&[&["run", "simulations/slow-disk.toml", "--seed", "3", "--json"][..], &often].concat());
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert!(told["faults"]["sync failed"].as_u64() > Some(0), "no sync failed: {told}");
+}
+
+#[test]
+fn a_full_disk_is_survived() {
+    strikes("disk-full", 2, &["disk full"]);
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_and_nothing_acknowledged_with_it() {
+    strikes("torn-tail", 2, &["torn tail", "bit flip"]);
+}
+
+#[test]
+fn clocks_that_jump_and_drift_change_no_promise() {
+    strikes("clock-jump", 2, &["clock jump"]);
+}
+
+#[test]
+fn a_provider_at_its_worst_charges_once() {
+    strikes("payment-chaos", 2, &["provider silent"]);
+}
+
+#[test]
+fn the_last_unit_is_sold_once() {
+    strikes("last-unit", 3, &[]);
+}
+
+#[test]
+fn a_flash_sale_sells_what_there_is() {
+    strikes("flash-sale", 2, &[]);
+}
+
+#[test]
+fn a_storm_of_retries_buys_once() {
+    strikes("retry-storm", 2, &["reset", "packet lost", "one-way cut"]);
+}
+
+#[test]
+fn holds_run_out_whatever_happens() {
+    strikes("hold-expiry", 2, &[]);
+}
+
+#[test]
+fn a_long_day_ends_with_everything_in_its_place() {
+    passes(&["run", "simulations/black-friday.toml", "--seed", "1", "--set", "world.safety_s=120"]);
+}
+
+#[test]
+fn a_swarm_finds_nothing() {
+    strikes("swarm", 4, &[]);
 }
 
 #[test]
 fn a_seed_has_one_trace() {
     passes(&["doublecheck", "simulations/smoke.toml", "--seed", "5"]);
-    passes(&["doublecheck", "simulations/crash-loop.toml", "--seed", "21"]);
+    passes(&["doublecheck", "simulations/crash-loop.toml", "--seed", "21", "--set", "world.safety_s=15"]);
 }
 
 #[test]

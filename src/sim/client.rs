@@ -21,6 +21,8 @@ pub struct Call {
     pub body: Option<Bytes>,
     /// `Idempotency-Key`.
     pub key: Option<String>,
+    /// What the body is; JSON unless said.
+    pub content_type: &'static str,
     /// Other headers.
     pub headers: Vec<(String, String)>,
 }
@@ -28,7 +30,7 @@ pub struct Call {
 impl Call {
     /// A request without body, key or headers.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: None, key: None, headers: Vec::new() }
+        Self { method, path: path.into(), body: None, key: None, content_type: "application/json", headers: Vec::new() }
     }
 
     /// With a JSON body.
@@ -42,6 +44,13 @@ impl Call {
     #[must_use]
     pub fn bytes(mut self, body: impl Into<Bytes>) -> Self {
         self.body = Some(body.into());
+        self
+    }
+
+    /// With a body that is not JSON.
+    #[must_use]
+    pub fn content_type(mut self, media_type: &'static str) -> Self {
+        self.content_type = media_type;
         self
     }
 
@@ -102,7 +111,7 @@ async fn attempt(host: &str, port: u16, call: &Call) -> Result<Reply, NoAnswer> 
     let connection = tokio::spawn(connection);
     let mut request = Request::builder().method(&call.method).uri(&call.path).header("host", host);
     if call.body.is_some() {
-        request = request.header(CONTENT_TYPE, "application/json");
+        request = request.header(CONTENT_TYPE, call.content_type);
     }
     if let Some(key) = &call.key {
         request = request.header("idempotency-key", key);

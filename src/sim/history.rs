@@ -34,14 +34,58 @@ pub enum Fact {
     Ordered {
         /// Its id.
         order: String,
+        /// The cart it was.
+        cart: String,
         /// The key it was asked for under.
         key: String,
         /// SKU → units.
         lines: BTreeMap<String, u64>,
         /// How it is paid.
         token: String,
+        /// SKU → the hold brought along.
+        holds: BTreeMap<String, String>,
         /// Times it was asked for.
         attempts: u32,
+    },
+    /// The same request again had the same answer.
+    Repeated,
+    /// The shop set units aside.
+    Held {
+        /// The hold.
+        hold: String,
+        /// Of what.
+        sku: String,
+        /// How many.
+        units: u64,
+    },
+    /// The shop took a hold back.
+    GaveBack {
+        /// Which.
+        hold: String,
+    },
+    /// The shop agreed to cancel an order.
+    Cancelled {
+        /// Which.
+        order: String,
+    },
+    /// The shop acknowledged that an order was sent out.
+    Fulfilled {
+        /// Which.
+        order: String,
+    },
+    /// The shop agreed to refund what was left of an order.
+    Refunded {
+        /// Which.
+        order: String,
+        /// Whether its units go back on the shelf.
+        restock: bool,
+    },
+    /// Somebody had an answer that must not be.
+    Odd {
+        /// The law it breaks.
+        law: &'static str,
+        /// How.
+        detail: String,
     },
     /// The shop said no.
     Refused {
@@ -59,15 +103,24 @@ pub enum Fact {
     },
     /// A node crashed.
     Crashed {
+        /// How.
+        kind: &'static str,
         /// What became of its disk.
         disk: String,
     },
     /// A node was started again.
     Started,
-    /// The network between a node and the rest was cut or mended.
-    Network {
-        /// What was done.
-        what: String,
+    /// Something else broke.
+    Fault {
+        /// What, one of `faults::KINDS`.
+        kind: &'static str,
+        /// How.
+        detail: String,
+    },
+    /// It is mended.
+    Mended {
+        /// What.
+        kind: &'static str,
     },
     /// The world entered a phase.
     Phase {

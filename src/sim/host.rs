@@ -10,10 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::task::TaskTracker;
 
-use super::disk::SimDisk;
-use super::network::{HTTP_PORT, OPS_PORT, SimListener};
+use super::disk::{RESERVE_BYTES, SimDisk};
+use super::network::{HTTP_PORT, Line, OPS_PORT, SimListener};
 use super::payments::NetworkGateway;
-use super::time::SimClock;
+use super::power::Power;
+use super::time::{SimClock, WallClock};
+use super::trouble::Trouble;
 use crate::actors::shard::ShardOptions;
 use crate::cluster::hashing::ShardCount;
 use crate::cluster::node::{Node, NodeOptions, Seams};
@@ -51,6 +53,10 @@ pub struct NodeManner {
     pub idle_after: Duration,
     /// Log bytes of a shard after which it is checkpointed.
     pub checkpoint_bytes_min: u64,
+    /// Of so many answers one is reset.
+    pub reset_one_in: u64,
+    /// Of so many packets one is lost.
+    pub loss_one_in: u64,
 }
 
 /// One computer of the world.
@@ -61,19 +67,25 @@ pub struct Machine {
     pub member: u64,
     /// Its disk.
     pub disk: SimDisk,
+    /// Its power.
+    pub power: Power,
+    /// Its wall clock.
+    pub wall: Arc<WallClock>,
+    /// What goes wrong with single calls.
+    pub trouble: Trouble,
     /// The world's seed.
     pub seed: u64,
-    /// Its wall clock is off by so much.
-    pub skew_ms: i64,
     /// What its node is like.
     pub manner: NodeManner,
-    starts: AtomicU64,
+    /// How often it was started.
+    pub starts: AtomicU64,
 }
 
 impl Machine {
-    /// A machine that was never started.
-    pub fn new(name: String, member: u64, disk: SimDisk, seed: u64, skew_ms: i64, manner: NodeManner) -> Self {
-        Self { name, member, disk, seed, skew_ms, manner, starts: AtomicU64::new(0) }
+    fn line(&self, port: &str) -> Line {
+        let NodeManner { reset_one_in, loss_one_in, .. } = self.manner;
+        let (name, power, trouble) = (self.name.clone(), self.power.clone(), self.trouble.clone());
+        Line { name, power, trouble, rng: self.stream(port), reset_one_in, loss_one_in }
     }
 
     /// A stream of randomness of this incarnation.
@@ -86,16 +98,17 @@ impl Machine {
 /// Starts the node and serves until the host crashes.
 pub async fn run(machine: Arc<Machine>) -> turmoil::Result {
     machine.starts.fetch_add(1, Ordering::Relaxed);
-    let SimDisk { log, store, files, .. } = machine.disk.clone();
+    let SimDisk { log, store, files, space, .. } = machine.disk.clone();
     tokio::spawn(log.clone().run(machine.stream("disk")));
     let (turns, store) = (Turns::new(), store as Arc<dyn Store>);
     let checkpoints = CheckpointKeeper::new(files, store.clone(), turns.clone());
     storage::reconcile(&*log, &store, &checkpoints).await?;
     let rng = machine.stream("node");
-    let gateway = (PROVIDER_NAME.to_owned(), Arc::new(NetworkGateway) as Arc<dyn PaymentGateway>);
+    let gateway =
+        (PROVIDER_NAME.to_owned(), Arc::new(NetworkGateway(machine.power.clone())) as Arc<dyn PaymentGateway>);
     let gateways = Gateways::new([gateway]);
     let seams = Seams {
-        clock: Arc::new(SimClock::new(machine.skew_ms)),
+        clock: Arc::new(SimClock::new(machine.wall.clone(), machine.power.clone())),
         rng: rng.clone(),
         log: log.clone(),
         store: store.clone(),
@@ -111,7 +124,7 @@ pub async fn run(machine: Arc<Machine>) -> turmoil::Result {
     let upkeep = Upkeep {
         options: UpkeepOptions {
             checkpoint_bytes_min: machine.manner.checkpoint_bytes_min,
-            reserve_bytes: 0,
+            reserve_bytes: RESERVE_BYTES,
             sweep_interval: Duration::from_secs(600),
         },
         groups: node.groups().clone(),
@@ -121,10 +134,10 @@ pub async fn run(machine: Arc<Machine>) -> turmoil::Result {
         trimmer: Trimmer::new(store, turns, retention),
         clock: node.clock().clone(),
         gate: node.gate().clone(),
-        space: Arc::new(EndlessSpace),
+        space: Arc::new(space),
     };
     tokio::spawn(upkeep.run());
-    serve_http(&node, &read_side, rng, gateways, machine.disk.clone()).await
+    serve_http(&node, &read_side, rng, gateways, &machine).await
 }
 
 async fn serve_http(
@@ -132,9 +145,10 @@ async fn serve_http(
     read_side: &Arc<ReadSide>,
     rng: Arc<dyn Rng>,
     gateways: Gateways,
-    disk: SimDisk,
+    machine: &Machine,
 ) -> turmoil::Result {
     let ask = Arc::new(node.router().clone());
+    let computer = Arc::new(SimComputer(machine.disk.clone()));
     let state = AppState::new(
         HttpOptions::default(),
         http::Parts {
@@ -143,7 +157,7 @@ async fn serve_http(
             changes: Arc::new(HubChanges::new(read_side.hub().clone())),
             vault: Arc::new(NodeVault::new(node.clone())),
             keys: Arc::new(ClusterKeys::new(ask, rng.clone())),
-            ops: Arc::new(NodeOps::new(node.clone(), Arc::new(SimComputer(disk)), read_side.holds().clone())),
+            ops: Arc::new(NodeOps::new(node.clone(), computer, read_side.holds().clone())),
             catalogue: Arc::new(JournalExport::new(node.clone())),
             backups: Arc::new(NoBackups),
             gateways,
@@ -154,7 +168,8 @@ async fn serve_http(
         },
     );
     let tasks = TaskTracker::new();
-    let (public, ops) = (SimListener::bind(HTTP_PORT).await?, SimListener::bind(OPS_PORT).await?);
+    let public = SimListener::bind(HTTP_PORT, machine.line("shoppers")).await?;
+    let ops = SimListener::bind(OPS_PORT, machine.line("operators")).await?;
     let public = serve::accept(public, http::public_router(&state), state.clone(), None, tasks.clone());
     let ops = serve::accept(ops, http::ops_router(&state), state.clone(), None, tasks.clone());
     tracing::info!("node serves");
@@ -175,27 +190,13 @@ fn node_options(machine: &Machine) -> NodeOptions {
     }
 }
 
-/// A disk that never fills.
-struct EndlessSpace;
-
-#[async_trait]
-impl Space for EndlessSpace {
-    fn free_bytes(&self) -> Option<u64> {
-        None
-    }
-
-    async fn release_ballast(&self) {}
-
-    async fn restore_ballast(&self) {}
-}
-
 /// The computer, as far as its operators ask in the simulated world: metrics belong to a process, not to a host.
 struct SimComputer(SimDisk);
 
 #[async_trait]
 impl Computer for SimComputer {
     fn disk_free_bytes(&self) -> u64 {
-        0
+        self.0.space.free_bytes().unwrap_or(0)
     }
 
     async fn disk_used_bytes(&self) -> u64 {

@@ -13,7 +13,9 @@ use axum::response::Response;
 use hyper::Method;
 
 use super::client::{Call, send};
-use super::network::{HTTP_PORT, SimListener};
+use super::network::{HTTP_PORT, Line, SimListener};
+use super::power::{Power, Step};
+use super::provider::{Moods, MoodySink, misbehave};
 use super::time::SimClock;
 use crate::clock::Clock;
 use crate::domain::payment::{PaymentOutcome, PaymentRequest};
@@ -39,29 +41,30 @@ pub fn webhook_secret() -> WebhookSecret {
 
 /// The provider of a world. Make it on its host.
 pub fn provider(rng: Arc<dyn Rng>) -> Arc<SimulatedProvider> {
-    let clock = Arc::new(SimClock::new(0));
+    let clock = Arc::new(SimClock::right());
     SimulatedProvider::in_memory(Parts { rng, clock, webhook_secret: webhook_secret() })
 }
 
-/// Serves the provider and sends its webhooks to any of these nodes.
-pub async fn run(provider: Arc<SimulatedProvider>, nodes: Vec<String>) -> turmoil::Result {
-    let listener = SimListener::bind(HTTP_PORT).await?;
-    let sink = NetworkSink { nodes };
-    tokio::spawn(provider.clone().send_webhooks(Arc::new(sink)));
-    let service = remote::service(provider).layer(axum::middleware::map_response(dated));
+/// Serves the provider and sends its webhooks.
+pub async fn run(provider: Arc<SimulatedProvider>, moods: Moods, line: Line) -> turmoil::Result {
+    let listener = SimListener::bind(HTTP_PORT, line).await?;
+    tokio::spawn(provider.clone().send_webhooks(Arc::new(MoodySink(moods.clone()))));
+    let moods = axum::middleware::from_fn_with_state(moods, misbehave);
+    let service = remote::service(provider).layer(moods).layer(axum::middleware::map_response(dated));
     axum::serve(listener, service).await?;
     Ok(())
 }
 
 /// The answer with the world's date instead of the system's.
 async fn dated(mut response: Response) -> Response {
-    response.headers_mut().insert(DATE, http_date(SimClock::new(0).wall()));
+    response.headers_mut().insert(DATE, http_date(SimClock::right().wall()));
     response
 }
 
-/// Takes webhooks to the shop.
-struct NetworkSink {
-    nodes: Vec<String>,
+/// Takes webhooks to any of these nodes.
+pub struct NetworkSink {
+    /// Their hosts.
+    pub nodes: Vec<String>,
 }
 
 #[async_trait]
@@ -83,12 +86,13 @@ impl WebhookSink for NetworkSink {
     }
 }
 
-/// The shop's side.
-pub struct NetworkGateway;
+/// The shop's side, on a node with this power.
+pub struct NetworkGateway(pub Power);
 
 #[async_trait]
 impl PaymentGateway for NetworkGateway {
     async fn execute(&self, request: &PaymentRequest) -> Result<PaymentOutcome, PaymentUnknown> {
+        self.0.pass(Step::Owe).await;
         let body = serde_json::to_vec(request).expect("a payment request is JSON");
         let call = Call::new(Method::POST, "/v1/operations").bytes(body);
         let reply = send(HOST, HTTP_PORT, &call, PATIENCE).await.map_err(|_| PaymentUnknown::Unreachable)?;

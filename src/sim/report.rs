@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checks::{Broken, Orders};
+use super::faults::KINDS;
 use super::history::{Fact, Row};
 use super::scenario::Scenario;
 
@@ -35,8 +36,7 @@ impl Counts {
             match &row.fact {
                 Fact::Refused { code, .. } => count(&mut counts.refused, code),
                 Fact::GaveUp { .. } => counts.unknown += 1,
-                Fact::Crashed { .. } => count(&mut counts.faults, "crash"),
-                Fact::Network { what } if what == "held back" => count(&mut counts.faults, "cut"),
+                Fact::Crashed { kind, .. } | Fact::Fault { kind, .. } => count(&mut counts.faults, kind),
                 _ => {}
             }
         }
@@ -153,8 +153,6 @@ pub struct Totals {
 const STATES: &[&str] = &["confirmed", "failed"];
 /// Refusals shoppers may meet.
 const REFUSALS: &[&str] = &["insufficient_stock", "unavailable", "cart_empty", "price_changed"];
-/// Faults there are.
-const FAULTS: &[&str] = &["crash", "cut"];
 
 impl Totals {
     /// Adds one seed.
@@ -169,7 +167,7 @@ impl Totals {
     /// What no seed ever met.
     pub fn never_exercised(&self) -> Vec<String> {
         let Counts { orders, refused, faults, .. } = &self.counts;
-        let all = [("order", STATES, orders), ("refusal", REFUSALS, refused), ("fault", FAULTS, faults)];
+        let all = [("order", STATES, orders), ("refusal", REFUSALS, refused), ("fault", KINDS, faults)];
         let missing = all.into_iter().flat_map(|(what, names, seen)| {
             names.iter().filter(|name| !seen.contains_key(**name)).map(move |name| format!("{what} {name}"))
         });

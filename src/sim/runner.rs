@@ -1,10 +1,9 @@
 //! One run: a world built from a drawn scenario, driven through its phases, judged, reported.
 //!
 //! setup (the shop opens) → safety (shoppers buy, faults strike) → heal (everything runs again, nothing breaks any
-//! more) → liveness (every order ends by itself) → rest (everything is compared). Faults are decided here, between two
-//! steps of the world, from a stream of their own.
+//! more) → liveness (every order ends by itself) → rest (everything is compared).
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,15 +11,21 @@ use tokio::time::Instant;
 use turmoil::{Builder, Sim};
 
 use super::checks::{self, Broken};
-use super::disk::{DiskManner, SimDisk, below, within};
+use super::disk::{DiskManner, SimDisk};
+use super::faults::Breaker;
 use super::history::{Fact, History};
 use super::host::{self, Machine, NodeManner};
-use super::payments;
+use super::model::Shop;
+use super::network::Line;
+use super::payments::{self, NetworkSink};
+use super::power::Power;
+use super::provider::Moods;
 use super::report::Outcome;
-use super::scenario::{Faults, Scenario};
-use super::time::set_now;
+use super::scenario::Scenario;
+use super::time::{WallClock, set_now};
 use super::trace::Trace;
-use super::workload::{self, Visitor};
+use super::trouble::Trouble;
+use super::workload::{self, Crowd, Visitor};
 use crate::cluster::hashing::ShardCount;
 use crate::payments::simulated::SimulatedProvider;
 use crate::persistence::journal::Journal;
@@ -28,8 +33,8 @@ use crate::persistence::log::GroupId;
 use crate::persistence::store::Store;
 use crate::rng::{Rng, SeededRng};
 
-/// One step of the world.
-const TICK: Duration = Duration::from_millis(1);
+/// The host of everybody who comes to the shop.
+const DIRECTOR: &str = "director";
 /// The longest any world lasts before it counts as stuck.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 /// Between two looks at orders that have not ended.
@@ -79,30 +84,39 @@ pub fn run(scenario: Scenario, seed: u64, trace: &Trace) -> Outcome {
     let world = &scenario.world;
     let mut sim = Builder::new()
         .simulation_duration(LONGEST)
-        .tick_duration(TICK)
+        .tick_duration(Duration::from_millis(world.tick_ms))
         .min_message_latency(Duration::from_micros(world.latency_min_us))
         .max_message_latency(Duration::from_micros(world.latency_max_us))
-        .tcp_capacity(4_096)
+        .tcp_capacity(16_384)
         .rng_seed(SeededRng::stream(seed, "network").next_u64())
         .build();
-    let machines: Vec<Arc<Machine>> = (1..=world.nodes).map(|number| machine(&scenario, seed, number)).collect();
+    sim.set_message_latency_curve(f64::from(world.latency_curve));
+    let trouble = Trouble::new(history.clone());
+    let machines: Vec<Arc<Machine>> =
+        (1..=world.nodes).map(|number| machine(&scenario, seed, number, &trouble)).collect();
     let names: Vec<String> = machines.iter().map(|machine| machine.name.clone()).collect();
     for machine in &machines {
         let machine = machine.clone();
         sim.host(machine.name.clone(), move || host::run(machine.clone()));
     }
-    let (provided, nodes) = (shared.clone(), names.clone());
+    let (provided, moods) = (shared.clone(), moods(&scenario, seed, &names, &trouble));
     sim.host(payments::HOST, move || {
-        let (provided, nodes) = (provided.clone(), nodes.clone());
+        let (provided, moods) = (provided.clone(), moods.clone());
         async move {
             let provider = payments::provider(Arc::new(SeededRng::stream(seed, "provider")));
             *provided.provider.lock().unwrap_or_else(PoisonError::into_inner) = Some(provider.clone());
-            payments::run(provider, nodes).await
+            let (name, power) = (payments::HOST.to_owned(), Power::default());
+            let (trouble, rng) = (moods.trouble.clone(), moods.rng.clone());
+            let line = Line { name, power, trouble, rng, reset_one_in: 0, loss_one_in: 0 };
+            payments::run(provider, moods, line).await
         }
     });
     let director = direct(scenario.clone(), seed, machines.clone(), history.clone(), shared.clone());
-    sim.client("director", async move { director.await.map_err(Into::into) });
-    let ended = drive(&mut sim, &scenario.faults, seed, &machines, &history, &shared);
+    sim.client(DIRECTOR, async move { director.await.map_err(Into::into) });
+    let peers = [payments::HOST, DIRECTOR].map(str::to_owned).into_iter().chain(names).collect();
+    let slowest = Duration::from_micros(world.latency_max_us);
+    let mut breaker = Breaker::new(scenario.faults.clone(), peers, machines, history.clone(), slowest);
+    let ended = drive(&mut sim, &mut breaker, &trouble, &shared);
     let elapsed = sim.elapsed();
     drop(sim);
     let mut verdict = shared.verdict.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
@@ -117,29 +131,42 @@ pub fn run(scenario: Scenario, seed: u64, trace: &Trace) -> Outcome {
     )
 }
 
-fn machine(scenario: &Scenario, seed: u64, number: u32) -> Arc<Machine> {
-    let world = &scenario.world;
-    let sync = Duration::from_micros(world.sync_min_us)..=Duration::from_micros(world.sync_max_us);
-    let manner = DiskManner { sync, store_vanishes_one_in: scenario.faults.store_vanishes_one_in };
+fn moods(scenario: &Scenario, seed: u64, nodes: &[String], trouble: &Trouble) -> Moods {
+    let rng = Arc::new(SeededRng::stream(seed, "provider's moods"));
+    let sink = Arc::new(NetworkSink { nodes: nodes.to_vec() });
+    Moods::new(scenario.provider.clone(), trouble.clone(), rng, sink)
+}
+
+fn machine(scenario: &Scenario, seed: u64, number: u32, trouble: &Trouble) -> Arc<Machine> {
+    let (world, faults) = (&scenario.world, &scenario.faults);
+    let manner = DiskManner {
+        sync: Duration::from_micros(world.sync_min_us)..=Duration::from_micros(world.sync_max_us),
+        store_vanishes_one_in: faults.store_vanishes_one_in,
+        bit_flip_one_in: faults.bit_flip_one_in,
+    };
     let node = NodeManner {
         shards: world.shards,
         idle_after: Duration::from_secs(world.idle_s),
         checkpoint_bytes_min: world.checkpoint_bytes,
+        reset_one_in: faults.reset_one_in,
+        loss_one_in: faults.loss_one_in,
     };
-    let name = format!("node-{number}");
-    Arc::new(Machine::new(name, u64::from(number), SimDisk::new(manner), seed, world.skew_ms, node))
+    let power = Power::default();
+    Arc::new(Machine {
+        name: format!("node-{number}"),
+        member: u64::from(number),
+        disk: SimDisk::new(manner, &power),
+        power,
+        wall: WallClock::new(world.skew_ms, world.drift_ppm),
+        trouble: trouble.clone(),
+        seed,
+        manner: node,
+        starts: AtomicU64::new(0),
+    })
 }
 
 /// Steps the world until everybody has gone home, breaking things on the way.
-fn drive(
-    sim: &mut Sim<'_>,
-    faults: &Faults,
-    seed: u64,
-    machines: &[Arc<Machine>],
-    history: &History,
-    shared: &Shared,
-) -> Result<(), String> {
-    let mut breaker = Breaker::new(faults.clone(), seed);
+fn drive(sim: &mut Sim<'_>, breaker: &mut Breaker, trouble: &Trouble, shared: &Shared) -> Result<(), String> {
     loop {
         set_now(sim.elapsed());
         match sim.step() {
@@ -147,81 +174,13 @@ fn drive(
             Ok(false) => {}
             Err(error) => return Err(error.to_string()),
         }
-        match shared.phase() {
+        let phase = shared.phase();
+        trouble.switch(phase == Phase::Safety);
+        match phase {
             Phase::Setup => {}
-            Phase::Safety => breaker.strike(sim, machines, history),
-            Phase::Heal => breaker.heal(sim, history),
+            Phase::Safety => breaker.strike(sim),
+            Phase::Heal => breaker.heal(sim),
         }
-    }
-}
-
-/// Decides what breaks when.
-struct Breaker {
-    faults: Faults,
-    rng: SeededRng,
-    /// Machines that are down, and when each starts again.
-    down: Vec<(Duration, Arc<Machine>)>,
-    /// Machines that are cut off, and when each is reachable again.
-    cut: Vec<(Duration, Arc<Machine>)>,
-}
-
-impl Breaker {
-    fn new(faults: Faults, seed: u64) -> Self {
-        Self { faults, rng: SeededRng::stream(seed, "faults"), down: Vec::new(), cut: Vec::new() }
-    }
-
-    /// Once per step during the safety phase.
-    fn strike(&mut self, sim: &mut Sim<'_>, machines: &[Arc<Machine>], history: &History) {
-        self.mend(sim, history, sim.elapsed());
-        for machine in machines {
-            let is_down = self.down.iter().any(|(_, other)| other.name == machine.name);
-            if !is_down && self.happens(self.faults.crash_every_s) {
-                sim.crash(machine.name.as_str());
-                let disk = machine.disk.crash(&self.rng);
-                history.add(&machine.name, Fact::Crashed { disk });
-                let back = sim.elapsed() + self.up_to(self.faults.down_max_ms);
-                self.down.push((back, machine.clone()));
-            }
-            let is_cut = self.cut.iter().any(|(_, other)| other.name == machine.name);
-            if !is_cut && self.happens(self.faults.cut_every_s) {
-                sim.hold(machine.name.as_str(), payments::HOST);
-                sim.hold(machine.name.as_str(), "director");
-                history.add(&machine.name, Fact::Network { what: "held back".to_owned() });
-                let mended = sim.elapsed() + self.up_to(self.faults.cut_max_ms);
-                self.cut.push((mended, machine.clone()));
-            }
-        }
-    }
-
-    fn heal(&mut self, sim: &mut Sim<'_>, history: &History) {
-        self.mend(sim, history, Duration::MAX);
-    }
-
-    /// Starts and reconnects what is due by then.
-    fn mend(&mut self, sim: &mut Sim<'_>, history: &History, due: Duration) {
-        let (back, down) = self.down.drain(..).partition(|(at, _)| *at <= due);
-        self.down = down;
-        let back: Vec<(Duration, Arc<Machine>)> = back;
-        for (_, machine) in back {
-            history.add(&machine.name, Fact::Started);
-            sim.bounce(machine.name.as_str());
-        }
-        let (mended, cut): (Vec<_>, Vec<_>) = self.cut.drain(..).partition(|(at, _)| *at <= due);
-        self.cut = cut;
-        for (_, machine) in mended {
-            history.add(&machine.name, Fact::Network { what: "released".to_owned() });
-            sim.release(machine.name.as_str(), payments::HOST);
-            sim.release(machine.name.as_str(), "director");
-        }
-    }
-
-    /// Whether something that happens every so many seconds happens in this step.
-    fn happens(&self, every_s: u64) -> bool {
-        every_s > 0 && below(&self.rng, every_s * 1_000) == 0
-    }
-
-    fn up_to(&self, longest_ms: u64) -> Duration {
-        within(&self.rng, &(Duration::ZERO..=Duration::from_millis(longest_ms)))
     }
 }
 
@@ -240,22 +199,20 @@ async fn direct(
     workload::open_shop(&merchant, &scenario).await?;
     shared.enter(Phase::Safety, &history, "safety");
     let until = Instant::now() + Duration::from_secs(scenario.world.safety_s);
-    let mut shoppers = tokio::task::JoinSet::new();
-    for number in 0..scenario.shoppers.count {
-        let name = format!("shopper-{number}");
-        let visitor = Visitor::new(&name, &node, seed, history.clone(), patience);
-        shoppers.spawn_local(workload::shop(visitor, scenario.clone(), until));
-    }
+    let comers = history.clone();
+    let visitor = move |name: &str| Visitor::new(name, &node, seed, comers.clone(), patience);
+    let mut crowd = Crowd::enter(&scenario, seed, until, visitor, &merchant);
     tokio::time::sleep_until(until).await;
     shared.enter(Phase::Heal, &history, "heal");
-    while let Some(left) = shoppers.join_next().await {
-        left.map_err(|error| format!("a shopper fell over: {error}"))?;
+    while let Some(left) = crowd.visits.join_next().await {
+        left.map_err(|error| format!("a visitor fell over: {error}"))??;
     }
     history.add("world", Fact::Phase { name: "liveness" });
     let deadline = Instant::now() + Duration::from_secs(scenario.world.liveness_s);
     let (orders, mut broken) = loop {
         let (orders, missing) = checks::read_orders(&merchant, &history.rows()).await?;
-        if checks::all_ended(&orders) {
+        let settled = checks::all_ended(&orders) && !Shop::of(&history.rows()).waits(&orders);
+        if settled && checks::nothing_is_held(&merchant, scenario.shop.products).await? {
             break (orders, missing);
         }
         if Instant::now() > deadline {
@@ -268,8 +225,7 @@ async fn direct(
     history.add("world", Fact::Phase { name: "rest" });
     let audit = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|books| books.audit());
     let audit = audit.ok_or("the provider never started")?;
-    broken.extend(checks::check_shop(&merchant, scenario.shop.products, &history.rows(), &orders).await?);
-    broken.extend(checks::check_money(&orders, &audit));
+    broken.extend(checks::check_shop(&merchant, scenario.shop.products, &history.rows(), &orders, &audit).await?);
     let mut records = 0;
     let shards = ShardCount::new(scenario.world.shards).ok_or("the scenario was checked")?;
     for machine in &machines {

@@ -1,13 +1,18 @@
-//! Scenarios: what a world is like, as TOML in which any scalar may be left to the seed.
+//! Scenarios: what a world is like, as TOML in which any scalar may be left to the seed. `options` has every option.
 //!
-//! `{ range = [1, 5] }` is drawn evenly between both ends, `{ set = ["a", "b"] }` is one of its members. Each is drawn
-//! from a stream of its own (seed ⊕ path), so that changing one value does not redraw the others. What is drawn is
-//! written down with a failure. Unknown keys are errors.
+//! `{ range = [1, 5] }` is drawn evenly between both ends, `{ set = ["a", "b"] }` is one of its members, which may be
+//! open themselves: `{ set = [0, { range = [2, 9] }] }` drops a fault or verb in half of the seeds. Each is drawn from
+//! a stream of its own (seed ⊕ path), so that changing one value does not redraw the others. What is drawn is written
+//! down with a failure. Unknown keys are errors.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use toml::Value;
+
+mod options;
+
+pub use options::{Faults, Merchants, Provider, Shop, Shoppers, World};
 
 use crate::rng::{Rng, SeededRng};
 
@@ -28,115 +33,15 @@ pub struct Scenario {
     /// Who buys.
     #[serde(default)]
     pub shoppers: Shoppers,
+    /// Who runs the shop.
+    #[serde(default)]
+    pub merchants: Merchants,
     /// What breaks.
     #[serde(default)]
     pub faults: Faults,
-}
-
-/// Machines and network.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct World {
-    /// Nodes of the cluster.
-    pub nodes: u32,
-    /// Shards of the cluster.
-    pub shards: u32,
-    /// Virtual seconds of the safety phase.
-    pub safety_s: u64,
-    /// Virtual seconds after healing within which every order must have ended.
-    pub liveness_s: u64,
-    /// Fastest message, microseconds.
-    pub latency_min_us: u64,
-    /// Slowest message, microseconds.
-    pub latency_max_us: u64,
-    /// Fastest sync of a disk, microseconds.
-    pub sync_min_us: u64,
-    /// Slowest sync of a disk, microseconds.
-    pub sync_max_us: u64,
-    /// Seconds an unused entity stays in memory.
-    pub idle_s: u64,
-    /// Log bytes of a shard after which it is checkpointed.
-    pub checkpoint_bytes: u64,
-    /// How far nodes' clocks are off, milliseconds.
-    pub skew_ms: i64,
-}
-
-impl Default for World {
-    fn default() -> Self {
-        Self {
-            nodes: 1,
-            shards: 3,
-            safety_s: 20,
-            liveness_s: 120,
-            latency_min_us: 100,
-            latency_max_us: 2_000,
-            sync_min_us: 100,
-            sync_max_us: 2_000,
-            idle_s: 5,
-            checkpoint_bytes: 256 << 10,
-            skew_ms: 0,
-        }
-    }
-}
-
-/// What is sold.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Shop {
-    /// Products, one SKU each.
-    pub products: u32,
-    /// Units of each.
-    pub units: u32,
-}
-
-impl Default for Shop {
-    fn default() -> Self {
-        Self { products: 3, units: 10 }
-    }
-}
-
-/// Who buys.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Shoppers {
-    /// How many.
-    pub count: u32,
-    /// Longest pause between two steps, milliseconds.
-    pub think_ms: u64,
-    /// Purchases each tries before leaving, unless the safety phase ends first.
-    pub purchases: u32,
-    /// Most lines of a cart.
-    pub lines_max: u32,
-    /// Of so many orders one is clicked twice at once; zero: none is.
-    pub double_click_one_in: u64,
-    /// How long a request is waited for, milliseconds.
-    pub patience_ms: u64,
-    /// Payment tokens, drawn evenly.
-    pub tokens: Vec<String>,
-}
-
-impl Default for Shoppers {
-    fn default() -> Self {
-        let tokens = vec!["tok_ok".to_owned()];
-        let (count, think_ms, purchases) = (4, 500, 3);
-        Self { count, think_ms, purchases, lines_max: 3, double_click_one_in: 5, patience_ms: 5_000, tokens }
-    }
-}
-
-/// What breaks, during the safety phase only. Zero switches a fault off.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Faults {
-    /// Seconds between crashes, on average.
-    pub crash_every_s: u64,
-    /// Longest time a crashed node stays down, milliseconds.
-    pub down_max_ms: u64,
-    /// Of so many crashes one takes the store with it.
-    pub store_vanishes_one_in: u64,
-    /// Seconds between cuts of the network around a node, on average.
-    pub cut_every_s: u64,
-    /// Longest cut, milliseconds.
-    pub cut_max_ms: u64,
+    /// How the payment provider misbehaves.
+    #[serde(default)]
+    pub provider: Provider,
 }
 
 /// Why a scenario cannot be run.
@@ -215,7 +120,12 @@ impl Scenario {
             (self.world.sync_min_us <= self.world.sync_max_us, "world.sync: the minimum exceeds the maximum"),
             ((1..=1000).contains(&self.shop.products), "shop.products: 1 to 1000"),
             (self.shop.units >= 1, "shop.units: at least 1"),
-            ((1..=10_000).contains(&self.shoppers.count), "shoppers.count: 1 to 10000"),
+            (self.shoppers.count <= 10_000, "shoppers.count: at most 10000"),
+            ((1..=1000).contains(&self.world.tick_ms), "world.tick_ms: 1 to 1000"),
+            (self.world.latency_curve >= 1, "world.latency_curve: at least 1"),
+            (!self.shoppers.curve_percent.is_empty(), "shoppers.curve_percent: at least one part"),
+            (self.world.drift_ppm.unsigned_abs() <= 500_000, "world.drift_ppm: at most half as fast or half again"),
+            (self.faults.clock_drift_max_ppm <= 500_000, "faults.clock_drift_max_ppm: at most 500000"),
             (self.shoppers.lines_max >= 1, "shoppers.lines_max: at least 1"),
             (!self.shoppers.tokens.is_empty(), "shoppers.tokens: at least one"),
         ];
@@ -234,7 +144,7 @@ fn draw(value: &Value, seed: u64, path: &str) -> Result<Value, String> {
     match open {
         Some((key, Value::Array(choices))) if key == "set" && !choices.is_empty() => {
             let index = stream(seed, path).next_u64() % choices.len() as u64;
-            Ok(choices[index as usize].clone())
+            draw(&choices[index as usize], seed, &format!("{path}.set"))
         }
         Some((key, Value::Array(ends))) if key == "range" => match ends.as_slice() {
             [Value::Integer(low), Value::Integer(high)] if low <= high => {
@@ -279,6 +189,13 @@ mod tests {
         let all: std::collections::BTreeSet<_> = (0..100).map(drawn).collect();
         assert_eq!(all, [(2, 1), (2, 7), (3, 1), (3, 7), (4, 1), (4, 7)].into());
         assert_eq!(drawn(7), drawn(7));
+    }
+
+    #[test]
+    fn a_member_of_a_set_may_be_a_range() {
+        let open = open("name = 'n'\nabout = 'a'\nshop.units = { set = [9, { range = [2, 4] }] }");
+        let all: std::collections::BTreeSet<_> = (0..100).map(|seed| open.draw(seed).unwrap().shop.units).collect();
+        assert_eq!(all, [2, 3, 4, 9].into());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The log on a simulated disk: changes wait for a sync that takes its time; a crash keeps a random part of the rest.
 //!
 //! Reads see everything queued, as the seam asks. The task that syncs runs on the node's host and dies with it; what it
-//! had not finished is unsynced. Callbacks run in order, outside the lock.
+//! had not finished is unsynced. Callbacks run in order, outside the lock. A full disk is waited out, a sync that fails
+//! takes the node's power, as in production (P23, P28). What a crash leaves half written is bytes (`tail`), cut
+//! anywhere and perhaps flipped somewhere; recovery finds the end of what is whole.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -11,14 +13,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
-use super::{below, within};
+use super::space::SimSpace;
+use super::{below, tail, within};
 use crate::persistence::log::{GroupId, Log, LogEntry, LogError, LogRange, LogValue, OnFlushed};
 use crate::persistence::memory::GroupLog;
 use crate::rng::Rng;
+use crate::sim::power::{Power, Step};
+
+/// Between two tries on a full disk.
+const FULL_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// One change of a group.
 #[derive(Clone)]
-enum Change {
+pub(super) enum Change {
     Append(Vec<LogEntry>),
     Put(LogValue, Vec<u8>),
     Truncate(u64),
@@ -31,6 +38,16 @@ fn change_group(log: &mut GroupLog, change: Change) {
         Change::Put(value, bytes) => log.put(value, bytes),
         Change::Truncate(from) => log.truncate(from),
         Change::Purge(before) => log.purge(before),
+    }
+}
+
+impl Change {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Append(entries) => entries.iter().map(|entry| entry.bytes.len() as u64).sum(),
+            Self::Put(_, bytes) => bytes.len() as u64,
+            Self::Truncate(_) | Self::Purge(_) => 0,
+        }
     }
 }
 
@@ -48,6 +65,23 @@ struct State {
     view: BTreeMap<GroupId, GroupLog>,
     queue: VecDeque<Unsynced>,
     closed: bool,
+    /// Syncs take up to this much longer.
+    slow: Duration,
+    /// The next sync fails.
+    fails: bool,
+}
+
+/// What a crash left of what was being written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remains {
+    /// Changes that are there though nobody was told.
+    pub kept: u64,
+    /// Changes that are gone.
+    pub lost: u64,
+    /// Whether the last thing on disk was half a change.
+    pub torn: bool,
+    /// Whether a bit of it was flipped.
+    pub flipped: bool,
 }
 
 /// The log of one node; outlives its crashes.
@@ -55,45 +89,88 @@ pub struct SimLog {
     state: Mutex<State>,
     queued: Notify,
     sync: RangeInclusive<Duration>,
+    space: SimSpace,
+    power: Power,
 }
 
 impl SimLog {
     /// An empty log whose syncs take this long.
-    pub fn new(sync: RangeInclusive<Duration>) -> Self {
-        Self { state: Mutex::default(), queued: Notify::new(), sync }
+    pub fn new(sync: RangeInclusive<Duration>, space: SimSpace, power: Power) -> Self {
+        Self { state: Mutex::default(), queued: Notify::new(), sync, space, power }
+    }
+
+    /// Syncs take up to this much longer from now on.
+    pub fn slow_down(&self, longest: Duration) {
+        self.lock().slow = longest;
+    }
+
+    /// The next sync fails.
+    pub fn fail_next_sync(&self) {
+        self.lock().fails = true;
+    }
+
+    /// The next sync works after all.
+    pub fn forgive_next_sync(&self) {
+        self.lock().fails = false;
     }
 
     /// Syncs whatever is queued, again and again; the node's host runs it.
     pub async fn run(self: Arc<Self>, rng: Arc<dyn Rng>) {
         loop {
             let queued = self.queued.notified();
-            let count = self.lock().queue.len();
+            let (count, bytes, slow) = {
+                let state = self.lock();
+                let bytes: u64 = state.queue.iter().map(|unsynced| unsynced.change.bytes()).sum();
+                (state.queue.len(), bytes, state.slow)
+            };
             if count == 0 {
                 queued.await;
                 continue;
             }
-            tokio::time::sleep(within(&*rng, &self.sync)).await;
-            for _ in 0..count {
-                let Some(callback) = self.sync_one() else { break };
-                callback(Ok(()));
+            tokio::time::sleep(within(&*rng, &self.sync) + within(&*rng, &(Duration::ZERO..=slow))).await;
+            while !self.space.take(bytes) {
+                tokio::time::sleep(FULL_RETRY_PAUSE).await;
             }
+            if std::mem::take(&mut self.lock().fails) {
+                self.power.cut("sync failed");
+            }
+            if !self.power.is_on() {
+                std::future::pending::<()>().await;
+            }
+            let callbacks: Vec<OnFlushed> = (0..count).map_while(|_| self.sync_one()).collect();
+            self.power.pass(Step::Durable).await;
+            callbacks.into_iter().for_each(|callback| callback(Ok(())));
         }
     }
 
-    /// The node is gone. Keeps a random number of unsynced changes; says how many are kept and lost.
-    pub fn crash(&self, rng: &dyn Rng) -> (u64, u64) {
-        let unsynced = self.lock().queue.len() as u64;
-        let kept = below(rng, unsynced + 1);
-        for _ in 0..kept {
-            drop(self.sync_one());
-        }
+    /// The node is gone. Keeps a random part of what is not synced, perhaps with a flipped bit in it; then recovers.
+    pub fn crash(&self, rng: &dyn Rng, flips: bool) -> Remains {
         let mut state = self.lock();
         let dropped = std::mem::take(&mut state.queue);
+        let whole = below(rng, dropped.len() as u64 + 1) as usize;
+        let (mut bytes, mut torn) = (Vec::new(), Vec::new());
+        dropped.iter().take(whole).for_each(|unsynced| tail::write(unsynced.group, &unsynced.change, &mut bytes));
+        if let Some(unsynced) = dropped.get(whole) {
+            tail::write(unsynced.group, &unsynced.change, &mut torn);
+            torn.truncate(below(rng, torn.len() as u64) as usize);
+        }
+        bytes.extend_from_slice(&torn);
+        let flipped = flips && !bytes.is_empty();
+        if flipped {
+            let bit = below(rng, bytes.len() as u64 * 8);
+            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        }
+        let recovered = tail::read(&bytes);
+        let (kept, torn) = (recovered.len() as u64, !torn.is_empty());
+        for (group, change) in recovered {
+            change_group(state.synced.entry(group).or_default(), change);
+        }
         state.view = state.synced.clone();
-        state.closed = false;
+        (state.closed, state.fails) = (false, false);
         drop(state);
+        let lost = dropped.len() as u64 - kept;
         drop(dropped);
-        (kept, unsynced - kept)
+        Remains { kept, lost, torn, flipped }
     }
 
     fn sync_one(&self) -> Option<OnFlushed> {
@@ -138,6 +215,8 @@ impl SimLog {
 #[async_trait]
 impl Log for SimLog {
     fn append(&self, group: GroupId, entries: Vec<LogEntry>, on_flushed: OnFlushed) {
+        // Without power it queues all the same: the crash decides what of it reached the disk.
+        self.power.passes(Step::Append);
         self.enqueue(group, Change::Append(entries), on_flushed);
     }
 

@@ -1,11 +1,13 @@
 //! A node's disk as the simulator has it: what survives a crash, and how long a sync takes.
 //!
-//! The log keeps what was synced plus a random part of what was not. The store reverts to any earlier state between two
-//! batches, no older than its last sync, or vanishes altogether. Checkpoint files are whole or absent. The same
-//! conformance suites as for the engines of production run against both.
+//! The log keeps what was synced plus a random part of what was not, torn and perhaps damaged. The store reverts to
+//! any earlier state between two batches, no older than its last sync, or vanishes altogether. Checkpoint files are
+//! whole or absent. The same conformance suites as for the engines of production run against both.
 
 mod log;
+mod space;
 mod store;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -13,10 +15,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use log::SimLog;
+pub use log::{Remains, SimLog};
+pub use space::{RESERVE_BYTES, SimFiles, SimSpace};
 pub use store::SimStore;
 
-use crate::persistence::files::MemoryFiles;
+use super::power::Power;
 use crate::rng::Rng;
 
 /// How a disk behaves.
@@ -26,6 +29,27 @@ pub struct DiskManner {
     pub sync: RangeInclusive<Duration>,
     /// Of this many crashes one takes the store with it; zero: none does.
     pub store_vanishes_one_in: u64,
+    /// Of this many crashes one flips a bit of what was being written; zero: none does.
+    pub bit_flip_one_in: u64,
+}
+
+/// What a crash did to a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Damage {
+    /// To the log.
+    pub log: Remains,
+    /// Batches the store fell back by.
+    pub reverted: u64,
+    /// Whether the store is gone altogether.
+    pub vanished: bool,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Remains { kept, lost, torn, flipped } = self.log;
+        write!(f, "log: {kept} unsynced changes kept, {lost} lost, torn: {torn}, bit flipped: {flipped}; ")?;
+        write!(f, "store: {} batches reverted, gone: {}", self.reverted, self.vanished)
+    }
 }
 
 /// One node's disk; outlives the node's crashes.
@@ -36,34 +60,38 @@ pub struct SimDisk {
     /// What actors recover from.
     pub store: Arc<SimStore>,
     /// Where checkpoints are.
-    pub files: Arc<MemoryFiles>,
+    pub files: Arc<SimFiles>,
+    /// How full it is.
+    pub space: SimSpace,
     manner: DiskManner,
 }
 
 impl SimDisk {
-    /// An empty disk.
-    pub fn new(manner: DiskManner) -> Self {
-        let (log, store) = (Arc::new(SimLog::new(manner.sync.clone())), Arc::new(SimStore::new()));
-        Self { log, store, files: Arc::new(MemoryFiles::new()), manner }
+    /// An empty disk of a node with this power.
+    pub fn new(manner: DiskManner, power: &Power) -> Self {
+        let space = SimSpace::default();
+        let log = Arc::new(SimLog::new(manner.sync.clone(), space.clone(), power.clone()));
+        let (store, files) = (Arc::new(SimStore::new(power.clone())), Arc::new(SimFiles::new(space.clone())));
+        Self { log, store, files, space, manner }
     }
 
     /// The node is gone; decides what of its unsynced writes is still there, and says so.
-    pub fn crash(&self, rng: &dyn Rng) -> String {
-        let (kept, lost) = self.log.crash(rng);
-        let odds = self.manner.store_vanishes_one_in;
-        let vanishes = odds > 0 && rng.next_u64().is_multiple_of(odds);
-        let reverted = if vanishes { self.store.vanish() } else { self.store.crash(rng) };
-        format!("log: {kept} unsynced changes kept, {lost} lost; store: {reverted} batches reverted, gone: {vanishes}")
+    pub fn crash(&self, rng: &dyn Rng) -> Damage {
+        let happens = |odds: u64| odds > 0 && rng.next_u64().is_multiple_of(odds);
+        let (flips, vanished) = (happens(self.manner.bit_flip_one_in), happens(self.manner.store_vanishes_one_in));
+        let log = self.log.crash(rng, flips);
+        let reverted = if vanished { self.store.vanish() } else { self.store.crash(rng) };
+        Damage { log, reverted, vanished }
     }
 }
 
 /// A number below `bound`, which is not zero.
-pub(super) fn below(rng: &dyn Rng, bound: u64) -> u64 {
+pub(in crate::sim) fn below(rng: &dyn Rng, bound: u64) -> u64 {
     rng.next_u64() % bound
 }
 
 /// A duration of the range, to the microsecond.
-pub(super) fn within(rng: &dyn Rng, range: &RangeInclusive<Duration>) -> Duration {
+pub(in crate::sim) fn within(rng: &dyn Rng, range: &RangeInclusive<Duration>) -> Duration {
     let width = range.end().saturating_sub(*range.start()).as_micros() as u64;
     *range.start() + Duration::from_micros(below(rng, width + 1))
 }

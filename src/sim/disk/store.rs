@@ -10,6 +10,7 @@ use super::below;
 use crate::persistence::memory::scan_rows;
 use crate::persistence::store::{Change, Reads, Row, Scan, Store, StoreError, WriteBatch};
 use crate::rng::Rng;
+use crate::sim::power::{Power, Step};
 
 /// Batches since the last sync that can be taken back; older ones count as synced, as an engine's own flushing does.
 const UNDO_BATCHES_MAX: usize = 4_096;
@@ -35,15 +36,15 @@ impl State {
 }
 
 /// The store of one node; outlives its crashes.
-#[derive(Default)]
 pub struct SimStore {
     state: Mutex<State>,
+    power: Power,
 }
 
 impl SimStore {
-    /// An empty store.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty store of a node with this power.
+    pub fn new(power: Power) -> Self {
+        Self { state: Mutex::default(), power }
     }
 
     /// The node is gone: reverts a random number of batches, and says how many.
@@ -82,6 +83,7 @@ impl SimStore {
 #[async_trait]
 impl Store for SimStore {
     async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.power.pass(Step::Store).await;
         let mut state = self.open()?;
         let mut undo = Undo::with_capacity(batch.changes.len());
         for change in batch.changes {
@@ -100,18 +102,24 @@ impl Store for SimStore {
     }
 
     async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {
+        self.power.pass(Step::Recall).await;
         Ok(self.open()?.rows.get(&key).cloned())
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        self.power.pass(Step::Recall).await;
         scan_rows(&self.open()?.rows, &scan)
     }
 
     async fn read(&self, reads: Reads) -> Result<(), StoreError> {
+        self.power.pass(Step::Recall).await;
         reads(&self.open()?.rows)
     }
 
     async fn sync(&self) -> Result<(), StoreError> {
+        if !self.power.is_on() {
+            std::future::pending::<()>().await;
+        }
         self.open()?.undo.clear();
         Ok(())
     }

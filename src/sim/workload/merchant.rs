@@ -1,0 +1,99 @@
+//! Who runs the shop: deliveries of more units, sending out what is confirmed and refunding some of it, imports of the
+//! catalogue.
+//!
+//! A merchant insists until there is an answer: in the end every outcome is known.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{INSIST_MAX, Visitor, product, sku};
+use crate::sim::client::Call;
+use crate::sim::disk::{below, within};
+use crate::sim::history::Fact;
+use crate::sim::scenario::{Merchants, Scenario};
+
+impl Visitor {
+    /// Brings more units now and then.
+    pub async fn restock(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        let Merchants { restock_every_s, restock_units_max, .. } = scenario.merchants;
+        while self.rest(restock_every_s, until).await {
+            let sku = sku(below(&self.rng, u64::from(scenario.shop.products)) as u32);
+            self.receive(sku, 1 + below(&self.rng, restock_units_max.max(1))).await?;
+        }
+        Ok(())
+    }
+
+    /// Receives units.
+    pub async fn receive(&self, sku: String, units: u64) -> Result<(), String> {
+        let body = json!({"quantity": units, "reference": "delivery"});
+        let call = Call::new(Method::POST, format!("/v1/admin/stock/{sku}/receive")).json(body);
+        self.must(&call.key(self.draw_key())).await?;
+        self.tell(Fact::Received { sku, units });
+        Ok(())
+    }
+
+    /// Sends out what is confirmed, again and again, and refunds some of it.
+    pub async fn fulfil(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        let Merchants { fulfil_every_s, refund_one_in, .. } = scenario.merchants;
+        while self.rest(fulfil_every_s, until).await {
+            let confirmed = self.read("/v1/admin/orders?state=confirmed&limit=50".to_owned()).await?;
+            for order in confirmed["items"].as_array().into_iter().flatten().filter_map(|row| row["id"].as_str()) {
+                if self.ask_of_order(order, "fulfil", json!({})).await? {
+                    self.tell(Fact::Fulfilled { order: order.to_owned() });
+                }
+                if self.happens(refund_one_in) {
+                    self.refund(order).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn refund(&self, order: &str) -> Result<(), String> {
+        let restock = below(&self.rng, 2) == 0;
+        if self.ask_of_order(order, "refund", json!({"restock": restock})).await? {
+            self.tell(Fact::Refunded { order: order.to_owned(), restock });
+        }
+        Ok(())
+    }
+
+    /// Whether the order agrees.
+    async fn ask_of_order(&self, order: &str, what: &str, body: Value) -> Result<bool, String> {
+        let call = Call::new(Method::POST, format!("/v1/admin/orders/{order}/{what}")).json(body).key(self.draw_key());
+        let (outcome, _) = self.insist(&call, INSIST_MAX).await;
+        let reply = outcome.map_err(|error| error.to_string())?;
+        if !reply.status.is_success() {
+            self.tell(Fact::Refused { what: what.to_owned(), code: reply.code().to_owned() });
+        }
+        Ok(reply.status.is_success())
+    }
+
+    /// Imports the catalogue as it is: nothing may change by it.
+    pub async fn import(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        while self.rest(scenario.merchants.import_every_s, until).await {
+            let rows = (0..scenario.shop.products).map(|number| {
+                let mut row = product(number);
+                row["id"] = json!(format!("product-{number}"));
+                row.to_string()
+            });
+            let file = rows.collect::<Vec<_>>().join("\n");
+            let call = Call::new(Method::POST, "/v1/admin/products:import").bytes(file).key(self.draw_key());
+            let report = self.must(&call.content_type("application/x-ndjson")).await?;
+            if report["failed"] != 0 {
+                let detail = format!("importing the catalogue as it is: {report}");
+                self.tell(Fact::Odd { law: "SIM-IMPORT-IS-TAKEN", detail });
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next time; false when the day is over.
+    async fn rest(&self, every_s: u64, until: Instant) -> bool {
+        let pause = within(&self.rng, &(Duration::ZERO..=Duration::from_secs(2 * every_s)));
+        tokio::time::sleep_until((Instant::now() + pause).min(until)).await;
+        every_s > 0 && Instant::now() < until
+    }
+}
