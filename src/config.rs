@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 pub use load::{ConfigError, Problem, Sources};
 pub use render::{default_toml, effective_toml};
-pub use schema::{Bytes, LogFormat, Milliseconds, OptionInfo, Seconds, SectionInfo};
+pub use schema::{Bytes, LogFormat, Milliseconds, OptionInfo, Seconds, SectionInfo, WebhookEndpoint};
 
 schema::options! {
     /// The node itself.
@@ -122,6 +122,15 @@ schema::options! {
         simulated: bool = true;
         /// Signs the simulated provider's webhooks; empty draws one at start.
         simulated_webhook_secret: String = "", secret;
+    }
+    /// Telling other systems what happened.
+    webhooks: WebhookOptions {
+        /// Endpoints, e.g. `{ name = "erp", url = "https://…", secret = "…", events = ["order.*", "stock.changed"] }`.
+        endpoints: Vec<WebhookEndpoint> = [], 0..=16 => "endpoints", secret;
+        /// How long an endpoint may take to answer before the delivery is tried again.
+        attempt_timeout_ms: Milliseconds = 10_000, 100..=120_000;
+        /// Longest pause between two attempts; the first is a quarter of a second, each one twice the one before.
+        retry_pause_max_seconds: Seconds = 60, 1..=3_600;
     }
     /// What the node says about itself.
     telemetry: TelemetryOptions {

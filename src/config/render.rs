@@ -28,7 +28,7 @@ pub fn effective_toml(sources: &Sources) -> Result<String, ConfigError> {
         let key = format!("{section}.{}", option.name);
         let value = figment.find_value(&key).ok().and_then(|value| toml::Value::try_from(value).ok());
         let value = value.map_or_else(|| option.default.to_owned(), |value| value.to_string());
-        let shown = if option.secret && value != "\"\"" { "\"(hidden)\"".to_owned() } else { value };
+        let shown = if option.secret && value != option.default { "\"(hidden)\"".to_owned() } else { value };
         match figment.find_metadata(&key).map(|metadata| metadata.name.as_ref()) {
             Some("the defaults") | None => shown,
             Some(source) => format!("{shown} # from {source}"),

@@ -111,6 +111,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// An endpoint of outgoing webhooks. `Debug` hides its secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookEndpoint {
+    /// Its name: what it has taken is remembered under it.
+    pub name: String,
+    /// Where deliveries are posted.
+    pub url: String,
+    /// Signs them.
+    pub secret: String,
+    /// Patterns of the events it wants.
+    pub events: Vec<String>,
+}
+
+impl std::fmt::Debug for WebhookEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WebhookEndpoint({}, …)", self.name)
+    }
+}
+
 impl OptionValue for u32 {
     fn magnitude(&self) -> Option<u64> {
         Some(u64::from(*self))
@@ -118,6 +138,12 @@ impl OptionValue for u32 {
 }
 
 impl OptionValue for Vec<String> {
+    fn magnitude(&self) -> Option<u64> {
+        u64::try_from(self.len()).ok()
+    }
+}
+
+impl OptionValue for Vec<WebhookEndpoint> {
     fn magnitude(&self) -> Option<u64> {
         u64::try_from(self.len()).ok()
     }

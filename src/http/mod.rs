@@ -23,6 +23,7 @@ pub mod node_ports;
 pub mod openapi;
 pub mod ops;
 pub mod options;
+pub mod outgoing;
 pub mod ports;
 pub mod reference;
 pub mod route;

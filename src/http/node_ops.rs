@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use super::outgoing::{WebhookStatus, WebhookStatuses};
 use super::ports::{
     ActorStatus, NodeStatus, OldOrderHold, OpsView, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus,
 };
@@ -44,6 +45,7 @@ pub struct NodeOps {
     node: Arc<Node>,
     computer: Arc<dyn Computer>,
     holds: LiveHolds,
+    webhooks: WebhookStatuses,
     started: Duration,
 }
 
@@ -51,7 +53,13 @@ impl NodeOps {
     /// A view of this node and of the holds its read side knows.
     pub fn new(node: Arc<Node>, computer: Arc<dyn Computer>, holds: LiveHolds) -> Self {
         let started = node.clock().monotonic();
-        Self { node, computer, holds, started }
+        Self { node, computer, holds, webhooks: WebhookStatuses::default(), started }
+    }
+
+    /// The same, showing these endpoints.
+    #[must_use]
+    pub fn with_webhooks(self, webhooks: WebhookStatuses) -> Self {
+        Self { webhooks, ..self }
     }
 
     async fn ask_shard<T>(
@@ -196,6 +204,10 @@ impl OpsView for NodeOps {
                 age_seconds: now.since(since).as_secs(),
             })
             .collect()
+    }
+
+    fn webhooks(&self) -> Vec<WebhookStatus> {
+        self.webhooks.list()
     }
 
     async fn quarantined(&self) -> Vec<QuarantinedEntity> {

@@ -10,6 +10,7 @@ use futures::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::outgoing::WebhookStatus;
 use super::wire::Time;
 use crate::actors::messages::AskError;
 use crate::domain::ids::{DataKeyId, EntityId, HoldId, OrderId, Sku};
@@ -47,6 +48,8 @@ pub trait OpsView: Send + Sync + 'static {
     fn panicked(&self) -> Vec<PanickedEntity>;
     /// Orders' holds older than this, the oldest first, at most `limit`.
     fn order_holds(&self, older_than: Duration, limit: usize) -> Vec<OldOrderHold>;
+    /// How the endpoints of outgoing webhooks are doing.
+    fn webhooks(&self) -> Vec<WebhookStatus>;
     /// Entities taken out of service.
     async fn quarantined(&self) -> Vec<QuarantinedEntity>;
     /// Puts an entity back into service; `false` when it is not quarantined here.

@@ -73,9 +73,13 @@ impl WebhookSecret {
     /// Signs a notice as sent at `at`.
     pub fn sign(&self, notice: &WebhookNotice, at: Timestamp) -> SignedWebhook {
         let body = serde_json::to_vec(&WireNotice::from(notice)).expect("a notice is plain text fields");
+        SignedWebhook { signature: self.signature(&body, at), body }
+    }
+
+    /// The value of [`SIGNATURE_HEADER`] for a body sent at `at`.
+    pub fn signature(&self, body: &[u8], at: Timestamp) -> String {
         let seconds = at.0 / 1000;
-        let signature = hex::encode(self.mac(seconds, &body).finalize().into_bytes());
-        SignedWebhook { signature: format!("t={seconds},v1={signature}"), body }
+        format!("t={seconds},v1={}", hex::encode(self.mac(seconds, body).finalize().into_bytes()))
     }
 
     /// Believes or refuses a webhook received at `now`.

@@ -66,6 +66,8 @@ pub enum ValueKind {
     RaftApplied = 35,
     /// Store: a row of the lists, built from the feed.
     ListRow = 48,
+    /// Store: how far an endpoint of outgoing webhooks is.
+    WebhookCursor = 49,
     /// Wire: a message between nodes.
     Message = 64,
 }

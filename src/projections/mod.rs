@@ -17,3 +17,4 @@ pub mod search;
 #[cfg(test)]
 mod shop_tests;
 pub mod states;
+pub mod webhook_cursors;

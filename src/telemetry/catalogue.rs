@@ -17,7 +17,7 @@ pub enum MetricKind {
 use MetricKind::{Counter, Gauge, Histogram};
 
 /// All of them: name, kind, meaning.
-pub const METRICS: [(&str, MetricKind, &str); 24] = [
+pub const METRICS: [(&str, MetricKind, &str); 26] = [
     ("stockroom_http_requests_total", Counter, "Requests answered, by route and status class."),
     ("stockroom_http_request_seconds", Histogram, "From the door in to the door out, by route."),
     ("stockroom_http_refused_total", Counter, "Requests turned away at the door, by code."),
@@ -39,6 +39,8 @@ pub const METRICS: [(&str, MetricKind, &str); 24] = [
     ("stockroom_old_order_holds", Gauge, "Holds of orders older than an hour."),
     ("stockroom_orders", Gauge, "Orders, by state."),
     ("stockroom_payments_total", Counter, "Answers of payment providers, by operation and outcome."),
+    ("stockroom_webhook_deliveries_total", Counter, "Outgoing webhooks, by outcome: taken or failed."),
+    ("stockroom_webhook_lag_entries", Gauge, "Log entries that the endpoint furthest behind was not told of."),
     ("stockroom_disk_free_bytes", Gauge, "Free space where the data directory is."),
     ("stockroom_event_streams", Gauge, "Event streams being followed."),
     ("stockroom_up", Gauge, "1: the node runs."),
@@ -64,5 +66,9 @@ pub fn describe() {
     for change in ["placed", "pinned", "sold", "released", "expired"] {
         counter!("stockroom_holds_total", "change" => change).increment(0);
     }
+    for outcome in ["taken", "failed"] {
+        counter!("stockroom_webhook_deliveries_total", "outcome" => outcome).increment(0);
+    }
+    metrics::gauge!("stockroom_webhook_lag_entries").set(0.0);
     metrics::gauge!("stockroom_up").set(1.0);
 }

@@ -5,10 +5,12 @@
 //!
 //! - every acknowledged receipt is in its SKU's account, and no other;
 //! - received + adjusted + returned = available + held + sold;
-//! - sold − returned = the units of orders that were sold, whether or not anyone was told of them;
+//! - sold − returned = the units of orders that were sold, less those restocked, whether or not anyone was told of them;
 //! - held = the holds listed; every acknowledged hold that should still live is listed; no order holds units;
 //! - every acknowledged cart has exactly the lines of its last acknowledged edits;
-//! - every order has ended or is confirmed; sold ones were charged exactly once and their total, others not at all.
+//! - every order has ended or is confirmed; sold ones were charged exactly once and their total, others not at all;
+//! - the provider captured and gave back, to the cent, what orders say; sent ones are paid, refunded ones paid back;
+//! - every acknowledged step of an order is in its history, every acknowledged refund among its refunds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -36,6 +38,8 @@ struct Facts {
     carts: BTreeMap<String, BTreeMap<String, u64>>,
     orders: BTreeSet<String>,
     holds: BTreeMap<(String, String), u64>,
+    steps: BTreeSet<(String, String)>,
+    refunds: BTreeMap<String, u64>,
 }
 
 /// How the orders of a shop ended.
@@ -45,6 +49,8 @@ pub struct Summary {
     pub sold: usize,
     /// Units sold.
     pub units: u64,
+    /// Money taken and given back, in cents.
+    pub money: (u64, u64),
     /// Orders by state, failed ones with their code.
     pub endings: BTreeMap<String, usize>,
 }
@@ -102,6 +108,18 @@ impl Book {
         });
     }
 
+    /// An order reached a state.
+    pub fn reached(&self, order: &str, state: &str) {
+        self.note(|facts| {
+            facts.steps.insert((order.to_owned(), state.to_owned()));
+        });
+    }
+
+    /// A refund of an order was asked for and accepted.
+    pub fn refunding(&self, order: &str) {
+        self.note(|facts| *facts.refunds.entry(order.to_owned()).or_default() += 1);
+    }
+
     /// Units were set aside and must stay so.
     pub fn hold(&self, sku: &str, hold: &str, quantity: u64) {
         self.note(|facts| {
@@ -143,6 +161,7 @@ impl Book {
             }
             problems.extend(self.compare_stock(client, &orders).await);
             problems.extend(self.compare_carts(client).await);
+            problems.extend(self.compare_steps(&orders));
             problems.extend(compare_money(&orders, &ledger::read(home)));
             if problems.is_empty() {
                 return summary(&orders);
@@ -191,6 +210,24 @@ impl Book {
         problems
     }
 
+    fn compare_steps(&self, orders: &BTreeMap<String, Value>) -> Vec<String> {
+        let facts = self.0.lock().unwrap();
+        let mut problems = Vec::new();
+        for (order, state) in &facts.steps {
+            let history = orders.get(order).and_then(|order| order["history"].as_array());
+            if !history.is_some_and(|history| history.iter().any(|row| row["state"] == state.as_str())) {
+                problems.push(format!("order {order} was acknowledged as {state} and never was: {history:?}"));
+            }
+        }
+        for (order, acknowledged) in &facts.refunds {
+            let shown = orders.get(order).and_then(|order| order["refunds"].as_array());
+            if shown.is_none_or(|refunds| refunds.len() as u64 != *acknowledged) {
+                problems.push(format!("order {order}: {acknowledged} refunds were acknowledged: {shown:?}"));
+            }
+        }
+        problems
+    }
+
     async fn compare_carts(&self, client: &Client) -> Vec<String> {
         let carts = self.0.lock().unwrap().carts.clone();
         let mut problems = Vec::new();
@@ -223,13 +260,26 @@ fn compare_money(orders: &BTreeMap<String, Value>, books: &BTreeMap<String, Char
             _ if SOLD.contains(&state) => live.values().copied().collect::<Vec<_>>() == [total],
             _ => live.is_empty(),
         };
-        if !right || charges.authorised.len() > 1 {
-            problems.push(format!("order {id} is {state}, total {total}, but the provider has {charges:?}"));
+        if !right || charges.authorised.len() > 1 || !is_settled(order, charges) {
+            problems.push(format!("order {id} is {state}, total {total}, but the provider has {charges:?}: {order}"));
         }
     }
     let strangers = books.iter().filter(|(id, charges)| !orders.contains_key(*id) && !charges.live().is_empty());
     problems.extend(strangers.map(|(id, charges)| format!("money of an unknown order {id}: {charges:?}")));
     problems
+}
+
+/// Whether money taken and given back is what the order says and its state demands.
+fn is_settled(order: &Value, charges: &Charges) -> bool {
+    let (captured, refunded) = (charges.captured.values().sum::<u64>(), charges.refunded.values().sum::<u64>());
+    let said = |name: &str| order["payment"][name].as_u64().unwrap();
+    let fits = match order["state"].as_str().unwrap() {
+        "fulfilled" | "delivered" => captured == order["totals"]["total"].as_u64().unwrap(),
+        "refunded" => captured > 0 && refunded == captured,
+        "confirmed" => true,
+        _ => captured == refunded,
+    };
+    fits && said("captured") == captured && said("refunded") == refunded && refunded <= captured
 }
 
 /// Every order the merchants' list knows, as its entity shows it.
@@ -269,14 +319,20 @@ fn units_sold(order: &Value, sku: &str) -> i64 {
     if !SOLD.contains(&order["state"].as_str().unwrap()) {
         return 0;
     }
-    let lines = order["lines"].as_array().unwrap().iter().filter(|line| line["sku"] == *sku);
-    lines.map(|line| line["quantity"].as_i64().unwrap()).sum()
+    let units = |lines: &Value| -> i64 {
+        let lines = lines.as_array().unwrap().iter().filter(|line| line["sku"] == *sku);
+        lines.map(|line| line["quantity"].as_i64().unwrap()).sum()
+    };
+    let given_back = order["refunds"].as_array().unwrap().iter().filter(|refund| refund["status"] == "refunded");
+    units(&order["lines"]) - given_back.map(|refund| units(&refund["restock"])).sum::<i64>()
 }
 
 fn summary(orders: &BTreeMap<String, Value>) -> Summary {
     let mut summary = Summary::default();
     for order in orders.values() {
         let state = order["state"].as_str().unwrap();
+        let money = |name: &str| order["payment"][name].as_u64().unwrap();
+        summary.money = (summary.money.0 + money("captured"), summary.money.1 + money("refunded"));
         if SOLD.contains(&state) {
             summary.sold += 1;
             let lines = order["lines"].as_array().unwrap().iter();

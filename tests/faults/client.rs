@@ -235,6 +235,19 @@ impl Client {
         Call::post("/v1/orders", json!({"cart_id": cart, "payment": payment, "holds": [{"sku": "CUP-1", "id": hold}]}))
     }
 
+    /// Waits until an order is in a state.
+    pub async fn until_state(&self, order: &str, state: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let shown = self.send(&Call::get(format!("/v1/orders/{order}"))).await.expect(200);
+            if shown["state"] == state {
+                return;
+            }
+            assert!(Instant::now() < deadline, "order {order} does not get {state}: {shown:#}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// The order once nothing changes it any more by itself.
     pub async fn settled(&self, order: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;

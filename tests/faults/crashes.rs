@@ -73,6 +73,10 @@ async fn thirty_kills_under_load_lose_nothing_that_was_acknowledged() {
     let summary = book.audit(&home, &client).await;
     eprintln!("{CYCLES} kills, {} acknowledged, {summary:?}", book.acknowledged());
     assert!(summary.sold > 0, "the load sold nothing: {summary:?}");
+    assert!(summary.money.0 > summary.money.1 && summary.money.1 > 0, "no money was moved: {summary:?}");
+    for state in ["cancelled", "fulfilled", "delivered", "refunded"] {
+        assert!(summary.endings.contains_key(state), "no order was {state}: {summary:?}");
+    }
     shop.stop().await;
 }
 
@@ -143,10 +147,43 @@ impl Shopper {
             self.book.order(&id);
             let again = self.client.send(&call).await;
             assert_eq!(again.body["id"], placed.body["id"], "a retry bought something else");
-            if self.below(2) == 0 {
-                self.client.settled(&id).await;
+            if self.below(2) == 0 && self.client.settled(&id).await["state"] == "confirmed" {
+                self.go_on_with(&id, first).await;
             }
         }
+    }
+
+    /// What shoppers and merchants do with a confirmed order.
+    async fn go_on_with(&mut self, id: &str, sku: &str) {
+        let choice = self.below(5);
+        if choice == 0 {
+            self.client.send(&Call::post(format!("/v1/orders/{id}/cancel"), json!({}))).await.expect(200);
+            return self.book.reached(id, "cancelled");
+        }
+        self.merchant(id, "fulfil", json!({"tracking": "TRACK-1"})).await;
+        self.client.until_state(id, "fulfilled").await;
+        self.book.reached(id, "fulfilled");
+        match choice {
+            1 => {
+                self.merchant(id, "deliver", json!({})).await;
+                self.book.reached(id, "delivered");
+            }
+            2 => {
+                let lines = json!([{"sku": sku, "quantity": 1}]);
+                self.merchant(id, "refund", json!({"lines": lines, "restock": true})).await;
+                self.book.refunding(id);
+            }
+            3 => {
+                self.merchant(id, "refund", json!({})).await;
+                self.book.refunding(id);
+            }
+            _ => {}
+        }
+    }
+
+    async fn merchant(&self, id: &str, action: &str, body: Value) {
+        let call = Call::post(format!("/v1/admin/orders/{id}/{action}"), body).merchant();
+        self.client.send(&call).await.expect(200);
     }
 
     async fn receive_units(mut self) {

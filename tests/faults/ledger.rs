@@ -15,6 +15,8 @@ pub struct Charges {
     pub voided: BTreeSet<String>,
     /// Captures, by key.
     pub captured: BTreeMap<String, u64>,
+    /// Money given back, by key.
+    pub refunded: BTreeMap<String, u64>,
 }
 
 impl Charges {
@@ -60,6 +62,9 @@ fn enter(answered: &Value, orders: &mut BTreeMap<String, Charges>, pending: &mut
         }
         ("Capture", Some("Captured")) => {
             charges.captured.insert(key, amount(&asked["Capture"]));
+        }
+        ("Refund", Some("Refunded")) => {
+            charges.refunded.insert(key, amount(&asked["Refund"]));
         }
         _ => {}
     }

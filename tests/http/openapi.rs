@@ -65,6 +65,7 @@ GET /ops/v1/shards
 GET /ops/v1/actors
 GET /ops/v1/order-holds
 GET /ops/v1/panics
+GET /ops/v1/webhooks
 GET /ops/v1/quarantine
 POST /ops/v1/quarantine:release
 GET /ops/v1/keys

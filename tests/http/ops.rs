@@ -17,6 +17,7 @@ async fn probes_answer_everybody_and_the_rest_only_operators() {
         "/ops/v1/quarantine",
         "/ops/v1/panics",
         "/ops/v1/order-holds",
+        "/ops/v1/webhooks",
     ]) {
         outside(path).send().await.problem(401, "unauthenticated");
         assert_eq!(outside(path).bearer("the ops token").send().await.status, 200, "{path}");

@@ -17,6 +17,7 @@ use stockroom::clock::{Clock, NodeClock};
 use stockroom::domain::ids::EntityId;
 use stockroom::domain::time::Timestamp;
 use stockroom::http::ops::keys::ClusterKeys;
+use stockroom::http::outgoing::WebhookStatus;
 use stockroom::http::ports::{
     ActorStatus, BackupState, BackupStatus, Backups, CatalogueExport, NodeStatus, OldOrderHold, OpsView,
     PanickedEntity, QuarantinedEntity, Readiness, ShardStatus,
@@ -110,6 +111,10 @@ impl OpsView for Node {
     }
 
     fn order_holds(&self, _older_than: Duration, _limit: usize) -> Vec<OldOrderHold> {
+        Vec::new()
+    }
+
+    fn webhooks(&self) -> Vec<WebhookStatus> {
         Vec::new()
     }
 

@@ -61,6 +61,11 @@ impl Disk {
         self.directory.search()
     }
 
+    /// A file of the node's own in the directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.root().join(name)
+    }
+
     /// Where backups go unless said otherwise.
     pub fn backups(&self) -> PathBuf {
         let directory = self.directory.backups();

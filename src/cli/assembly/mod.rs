@@ -8,6 +8,7 @@
 pub(super) mod backups;
 mod disk;
 mod options;
+mod outgoing;
 mod ports;
 mod webhooks;
 
@@ -22,6 +23,7 @@ use crate::cluster::node::{Node, Seams};
 use crate::cluster::upkeep::{Upkeep, UpkeepOptions};
 use crate::config::Config;
 use crate::http;
+use crate::http::outgoing::Outgoing;
 use crate::payments::courier::PaymentCourier;
 use crate::payments::gateway::{Gateways, PaymentGateway};
 use crate::payments::simulated::{PROVIDER_NAME, Parts as ProviderParts, SimulatedProvider};
@@ -41,6 +43,8 @@ pub(crate) struct Shop {
     pub(crate) server: http::Server,
     /// Lists and search.
     read_side: Arc<ReadSide>,
+    /// Tells endpoints what happened.
+    outgoing: Outgoing,
     /// Sends the simulated provider's webhooks.
     webhooks: Option<AbortOnDrop>,
     /// Keeps the disk in bounds.
@@ -101,10 +105,12 @@ impl Shop {
         let read_side = Arc::new(read_side);
         let upkeep = start_upkeep(config, &node, &disk).await?;
         let webhooks = provider.map(|provider| send_webhooks(provider, &node, &rng));
-        let parts = ports::parts(&node, &read_side, rng, gateways, &disk, prometheus)?;
+        let outgoing = outgoing::start(config, &node, &disk).await?;
+        let shown = (outgoing.statuses(), prometheus);
+        let parts = ports::parts(&node, &read_side, rng, gateways, &disk, shown)?;
         let state = http::AppState::new(options::http(config)?, parts);
         let server = http::serve(state).await.map_err(|error| Failure::new(Exit::Usage, error))?;
-        Ok(Self { node, server, read_side, webhooks, upkeep, disk })
+        Ok(Self { node, server, read_side, outgoing, webhooks, upkeep, disk })
     }
 
     /// Returns once the node cannot go on with what is on disk.
@@ -118,6 +124,7 @@ impl Shop {
             tracing::warn!("some requests were still in flight when the grace was over");
         }
         drop((self.webhooks, self.upkeep));
+        self.outgoing.close().await;
         self.read_side.close().await;
         self.node.stop().await;
         drop(self.disk);

@@ -13,6 +13,7 @@ use crate::http;
 use crate::http::node_ops::{Computer, NodeOps};
 use crate::http::node_ports::{HubChanges, JournalExport, NodeVault};
 use crate::http::ops::keys::ClusterKeys;
+use crate::http::outgoing::WebhookStatuses;
 use crate::payments::gateway::Gateways;
 use crate::projections::read_side::ReadSide;
 use crate::rng::Rng;
@@ -24,7 +25,7 @@ pub fn parts(
     rng: Arc<dyn Rng>,
     gateways: Gateways,
     disk: &Disk,
-    prometheus: PrometheusHandle,
+    (webhooks, prometheus): (WebhookStatuses, PrometheusHandle),
 ) -> Result<http::Parts, Failure> {
     Ok(http::Parts {
         ask: Arc::new(node.router().clone()),
@@ -32,11 +33,14 @@ pub fn parts(
         changes: Arc::new(HubChanges::new(read_side.hub().clone())),
         vault: Arc::new(NodeVault::new(node.clone())),
         keys: Arc::new(ClusterKeys::new(Arc::new(node.router().clone()), rng.clone())),
-        ops: Arc::new(NodeOps::new(
-            node.clone(),
-            Arc::new(ThisComputer { disk: disk.clone(), prometheus }),
-            read_side.holds().clone(),
-        )),
+        ops: Arc::new(
+            NodeOps::new(
+                node.clone(),
+                Arc::new(ThisComputer { disk: disk.clone(), prometheus }),
+                read_side.holds().clone(),
+            )
+            .with_webhooks(webhooks),
+        ),
         catalogue: Arc::new(JournalExport::new(node.clone())),
         backups: Arc::new(NodeBackups::new(node.clone(), disk.clone())),
         gateways,

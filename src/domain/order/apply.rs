@@ -93,22 +93,6 @@ fn placed(placement: &Placement, at: Timestamp) -> Process {
     }
 }
 
-/// How a phase is shown; `None` when it is shown as the one before.
-fn shown(phase: Phase) -> Option<OrderState> {
-    Some(match phase {
-        Phase::Placed => OrderState::Placed,
-        Phase::Reserving => OrderState::Reserving,
-        Phase::Authorizing | Phase::Committing => OrderState::Authorizing,
-        Phase::Confirmed | Phase::Capturing => OrderState::Confirmed,
-        Phase::Fulfilled => OrderState::Fulfilled,
-        Phase::Delivered => OrderState::Delivered,
-        Phase::Unwinding => return None,
-        Phase::Cancelled => OrderState::Cancelled,
-        Phase::Failed => OrderState::Failed,
-        Phase::Refunded => OrderState::Refunded,
-    })
-}
-
 impl Process {
     fn line(&mut self, sku: &Sku) -> &mut Line {
         self.lines.get_mut(sku).expect("ORD-5: events name the order's own SKUs")
@@ -126,7 +110,7 @@ impl Process {
         if matches!(phase, Phase::Unwinding | Phase::Confirmed) {
             self.token = None;
         }
-        let Some(state) = shown(phase) else { return };
+        let Some(state) = phase.shown() else { return };
         let changed = state != self.shown;
         self.shown = state;
         if changed || (reason.is_some() && self.history.len() < HISTORY_ROWS_MAX) {

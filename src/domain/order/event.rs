@@ -109,6 +109,24 @@ pub enum Phase {
     Refunded,
 }
 
+impl Phase {
+    /// How it is shown; `None` when it is shown as the one before.
+    pub fn shown(self) -> Option<OrderState> {
+        Some(match self {
+            Self::Placed => OrderState::Placed,
+            Self::Reserving => OrderState::Reserving,
+            Self::Authorizing | Self::Committing => OrderState::Authorizing,
+            Self::Confirmed | Self::Capturing => OrderState::Confirmed,
+            Self::Fulfilled => OrderState::Fulfilled,
+            Self::Delivered => OrderState::Delivered,
+            Self::Unwinding => return None,
+            Self::Cancelled => OrderState::Cancelled,
+            Self::Failed => OrderState::Failed,
+            Self::Refunded => OrderState::Refunded,
+        })
+    }
+}
+
 /// Which operation at the payment provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PaymentStep {

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::call::{Json, Query};
 use super::error::{Code, Problem};
+use super::outgoing::WebhookStatus;
 use super::ports::{ActorStatus, NodeStatus, OldOrderHold, PanickedEntity, QuarantinedEntity, Readiness, ShardStatus};
 use super::route::{Access, Route};
 use super::wire::{self, Listing};
@@ -81,6 +82,11 @@ fn trouble_routes() -> Vec<Route> {
                 .called(TAG, "panicked", "Entities whose commands ended in a panic since the node started")
                 .text("Each such command was answered `internal_error` and changed nothing; the log names it.")
                 .answers_list::<PanickedEntity>("The entities, the most panics first.")
+        }),
+        Route::new(Method::GET, "/ops/v1/webhooks", Access::Ops, webhooks).describe(|route| {
+            route
+                .called(TAG, "webhooks", "How the endpoints of outgoing webhooks are doing")
+                .answers_list::<WebhookStatus>("The endpoints, in the order of the configuration.")
         }),
         Route::new(Method::GET, "/ops/v1/quarantine", Access::Ops, quarantined).describe(|route| {
             route
@@ -197,6 +203,10 @@ async fn order_holds(State(state): State<AppState>, Query(query): Query<OrderHol
     let limit = usize::from(query.limit.map_or(LIST_DEFAULT, |limit| limit.0));
     let older_than = Duration::from_secs(query.older_than_seconds.map_or(OLD_SECONDS, |seconds| seconds.0));
     wire::json(StatusCode::OK, &Listing::whole(state.ops().order_holds(older_than, limit)))
+}
+
+async fn webhooks(State(state): State<AppState>) -> Response {
+    wire::json(StatusCode::OK, &Listing::whole(state.ops().webhooks()))
 }
 
 async fn panicked(State(state): State<AppState>) -> Response {

@@ -43,6 +43,8 @@ const AREA_PLACES: u8 = 6;
 const AREA_COUNTS: u8 = 7;
 const AREA_ORDER_HOLDS: u8 = 8;
 const AREA_HOLD_COUNT: u8 = 9;
+/// Areas from here on are not the lists'; see `webhook_cursors`.
+const AREAS_END: u8 = 0x80;
 
 /// What is known of a SKU's units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +69,7 @@ pub type Bounds = (Bytes, Bytes);
 
 /// Everything the lists keep.
 pub fn everything() -> Bounds {
-    (key(0, 0).freeze(), key(u8::MAX, 0).freeze())
+    (key(0, 0).freeze(), key(AREAS_END, 0).freeze())
 }
 
 /// Where the layout number is.
