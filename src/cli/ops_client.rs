@@ -57,7 +57,7 @@ impl OpsClient {
 
     fn unanswered(&self, error: reqwest::Error) -> Failure {
         let exit = if error.is_connect() { Exit::Unreachable } else { Exit::Unknown };
-        Failure::new(exit, anyhow::Error::new(error).context(format!("no answer from {}", self.base)))
+        Failure::new(exit, anyhow::Error::new(error.without_url()).context(format!("no answer from {}", self.base)))
             .advise("is the node running? Name its data directory with --data, or its operators' address with --ops")
     }
 }

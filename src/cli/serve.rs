@@ -63,6 +63,7 @@ async fn serve(arguments: &ServeArguments, config: &Config) -> Result<(), Failur
 
 /// Puts the demo catalogue on the shelves.
 async fn fill(shop: &Shop) -> Result<(), Failure> {
+    tracing::info!("loading the demo catalogue, unless it is there already");
     match demo::load(shop.node.router()).await {
         Ok(Loaded::Already) => tracing::info!("the demo catalogue is there already"),
         Ok(Loaded::Products(products)) => tracing::info!(products, "demo catalogue loaded"),

@@ -26,8 +26,33 @@ pub(super) fn run(arguments: &StatusArguments, context: &Context) -> Result<(), 
     }
     let Value::Object(members) = &status else { return output::json(&status) };
     let width = members.keys().map(String::len).max().unwrap_or(0);
-    members.iter().try_for_each(|(name, value)| match value {
-        Value::String(text) => output::line(format!("{name:<width$}  {text}")),
-        other => output::line(format!("{name:<width$}  {other}")),
-    })
+    members.iter().try_for_each(|(name, value)| output::line(format!("{name:<width$}  {}", plain(name, value))))
+}
+
+/// A value as people read it.
+fn plain(name: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        readiness if name == "readiness" => {
+            let reasons = readiness["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let reasons: Vec<&str> = reasons.collect();
+            if readiness["ready"] == true { "ready".to_owned() } else { format!("not ready: {}", reasons.join(", ")) }
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_person_reads_whether_the_node_is_ready_and_why_not() {
+        assert_eq!(plain("readiness", &json!({"ready": true, "reasons": []})), "ready");
+        let not = json!({"ready": false, "reasons": ["shard 3 is not led here", "draining"]});
+        assert_eq!(plain("readiness", &not), "not ready: shard 3 is not led here, draining");
+        assert_eq!((plain("node", &json!("node-1")), plain("shards", &json!(12))), ("node-1".into(), "12".into()));
+    }
 }

@@ -5,7 +5,8 @@
 //!
 //! - every acknowledged receipt is in its SKU's account, and no other;
 //! - received + adjusted + returned = available + held + sold;
-//! - sold − returned = the units of orders that were sold, less those restocked, whether or not anyone was told of them;
+//! - sold − returned = the units of orders that were sold, less those restocked, whether or not anyone was told of
+//!   them;
 //! - held = the holds listed; every acknowledged hold that should still live is listed; no order holds units;
 //! - every acknowledged cart has exactly the lines of its last acknowledged edits;
 //! - every order has ended or is confirmed; sold ones were charged exactly once and their total, others not at all;

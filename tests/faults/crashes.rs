@@ -13,6 +13,8 @@ use crate::client::{Call, Client, PAUSE};
 use crate::shop::Home;
 
 const CYCLES: u32 = 30;
+/// Ways to go on with a confirmed order.
+const WAYS: usize = 5;
 /// Clients of each sort.
 const CLIENTS: u64 = 3;
 const SKUS: [&str; 4] = ["CUP-1", "POT-1", "TEA-1", "TIN-1"];
@@ -70,8 +72,11 @@ async fn thirty_kills_under_load_lose_nothing_that_was_acknowledged() {
     for clients in load {
         clients.await.unwrap();
     }
+    Shopper::new(&home, &book, &stop, 0).go_every_way().await;
+    shop.kill().await;
+    shop = home.start().await;
     let summary = book.audit(&home, &client).await;
-    eprintln!("{CYCLES} kills, {} acknowledged, {summary:?}", book.acknowledged());
+    eprintln!("{CYCLES} kills and one, {} acknowledged, {summary:?}", book.acknowledged());
     assert!(summary.sold > 0, "the load sold nothing: {summary:?}");
     assert!(summary.money.0 > summary.money.1 && summary.money.1 > 0, "no money was moved: {summary:?}");
     for state in ["cancelled", "fulfilled", "delivered", "refunded"] {
@@ -148,22 +153,35 @@ impl Shopper {
             let again = self.client.send(&call).await;
             assert_eq!(again.body["id"], placed.body["id"], "a retry bought something else");
             if self.below(2) == 0 && self.client.settled(&id).await["state"] == "confirmed" {
-                self.go_on_with(&id, first).await;
+                let way = self.below(WAYS);
+                self.go_on_with(&id, first, way).await;
             }
         }
     }
 
+    /// One order for each way to go on, whatever chance chose before.
+    async fn go_every_way(self) {
+        self.book.stock(&self.client, "CUP-1", WAYS as u64).await;
+        for way in 0..WAYS {
+            let cart = self.client.cart(&[("CUP-1", 1)]).await;
+            let placed = self.client.send(&Client::order(&cart, "tok_ok").wait(20)).await.expect(201);
+            assert_eq!(placed["state"], "confirmed", "{placed:#}");
+            let id = placed["id"].as_str().unwrap();
+            self.book.order(id);
+            self.go_on_with(id, "CUP-1", way).await;
+        }
+    }
+
     /// What shoppers and merchants do with a confirmed order.
-    async fn go_on_with(&mut self, id: &str, sku: &str) {
-        let choice = self.below(5);
-        if choice == 0 {
+    async fn go_on_with(&self, id: &str, sku: &str, way: usize) {
+        if way == 0 {
             self.client.send(&Call::post(format!("/v1/orders/{id}/cancel"), json!({}))).await.expect(200);
             return self.book.reached(id, "cancelled");
         }
         self.merchant(id, "fulfil", json!({"tracking": "TRACK-1"})).await;
         self.client.until_state(id, "fulfilled").await;
         self.book.reached(id, "fulfilled");
-        match choice {
+        match way {
             1 => {
                 self.merchant(id, "deliver", json!({})).await;
                 self.book.reached(id, "delivered");

@@ -154,6 +154,30 @@ async fn every_event_arrives_in_spite_of_a_failing_endpoint_and_kills() {
     shop.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_cannot_be_used_is_refused_before_anything_is_opened() {
+    let right = [("name", "till"), ("url", "http://127.0.0.1:1/"), ("secret", SECRET), ("events", "order.*")];
+    for (wrong, value, why) in [
+        ("name", "a b", "letters, digits"),
+        ("url", "ftp://x", "not an http or https address"),
+        ("secret", "short", "fewer than 16 characters"),
+        ("events", "order.paid", "no event is called \"order.paid\""),
+    ] {
+        let home = Home::new();
+        let text = |name: &str, text: &str| if name == wrong { value.to_owned() } else { text.to_owned() };
+        let quoted = |(name, given): &(&str, &str)| match *name {
+            "events" => format!("events = [{:?}]", text(name, given)),
+            name => format!("{name} = {:?}", text(name, given)),
+        };
+        let endpoint = right.iter().map(quoted).collect::<Vec<_>>().join(", ");
+        home.set("STOCKROOM_WEBHOOKS__ENDPOINTS", &format!("[{{ {endpoint} }}]"));
+        let refused = home.try_start().await.err().unwrap();
+        assert_eq!(refused.code, Some(2), "{refused:#?}");
+        assert!(refused.said.contains(why), "{wrong}: {}", refused.said);
+        assert!(!home.data().exists(), "nothing was opened");
+    }
+}
+
 /// Events with one id say the same thing.
 fn assert_repeats_are_alike(taken: &[Value]) {
     let mut known: BTreeMap<&str, &Value> = BTreeMap::new();

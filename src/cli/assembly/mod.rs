@@ -98,6 +98,7 @@ impl Core {
 impl Shop {
     /// Starts everything the configuration asks for.
     pub(crate) async fn open(config: &Config, prometheus: PrometheusHandle) -> Result<Self, Failure> {
+        let endpoints = outgoing::endpoints(config)?;
         let Core { node, disk, provider, gateways, rng } = Core::open(config).await?;
         let search = TantivySearchIndex::open(disk.search(), Arc::new(SystemClock::new())).await?;
         let groups = node.shards().groups().collect();
@@ -105,7 +106,7 @@ impl Shop {
         let read_side = Arc::new(read_side);
         let upkeep = start_upkeep(config, &node, &disk).await?;
         let webhooks = provider.map(|provider| send_webhooks(provider, &node, &rng));
-        let outgoing = outgoing::start(config, &node, &disk).await?;
+        let outgoing = outgoing::start(endpoints, &node, &disk).await?;
         let shown = (outgoing.statuses(), prometheus);
         let parts = ports::parts(&node, &read_side, rng, gateways, &disk, shown)?;
         let state = http::AppState::new(options::http(config)?, parts);

@@ -18,9 +18,8 @@ use crate::http::outgoing::{Outgoing, Parts};
 /// File in the data directory with the names, one a line.
 const NAMES_FILE: &str = "webhook-endpoints";
 
-/// Starts telling the configured endpoints.
-pub(super) async fn start(config: &Config, node: &Arc<Node>, disk: &Disk) -> Result<Outgoing, Failure> {
-    let endpoints = endpoints(config)?;
+/// Starts telling these endpoints.
+pub(super) async fn start(endpoints: Vec<Endpoint>, node: &Arc<Node>, disk: &Disk) -> Result<Outgoing, Failure> {
     let names: BTreeSet<String> = endpoints.iter().map(|endpoint| endpoint.name().to_owned()).collect();
     let path = disk.file(NAMES_FILE);
     let known = read(&path)?;
@@ -42,7 +41,8 @@ pub(super) async fn start(config: &Config, node: &Arc<Node>, disk: &Disk) -> Res
     Ok(outgoing)
 }
 
-fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Failure> {
+/// The configured endpoints, checked.
+pub(super) fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Failure> {
     let wrong = |reason: String| {
         Failure::said(Exit::Usage, format!("webhooks.endpoints: {reason}"))
             .advise("see `webhooks.endpoints` in config/default.toml")
