@@ -22,7 +22,6 @@ mod clocks;
 mod crashes;
 mod damage;
 mod disk_full;
-mod erasure;
 mod oversell;
 mod poison;
 mod replays;
