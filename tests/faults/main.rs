@@ -22,6 +22,7 @@ mod clocks;
 mod crashes;
 mod damage;
 mod disk_full;
+mod erasure;
 mod oversell;
 mod poison;
 mod replays;
