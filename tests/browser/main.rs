@@ -22,8 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SEARCH: &str = "darjeeling";
 
 async fn see(browser: &Client, selector: &str) -> fantoccini::elements::Element {
-    let found = browser.wait().at_most(PATIENCE).for_element(Locator::Css(selector)).await;
-    found.unwrap_or_else(|error| panic!("{selector} did not appear: {error}"))
+    match browser.wait().at_most(PATIENCE).for_element(Locator::Css(selector)).await {
+        Ok(found) => found,
+        Err(error) => {
+            let seen = "return [location.hash, document.body.innerText, {...localStorage}, {...sessionStorage}]";
+            let seen = browser.execute(seen, vec![]).await;
+            panic!("{selector} did not appear: {error}; instead: {seen:?}");
+        }
+    }
 }
 
 /// Runs a script in the page and answers what it resolves to.

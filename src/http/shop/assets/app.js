@@ -5,7 +5,7 @@ import * as catalogue from "./catalogue.js";
 import * as checkout from "./checkout.js";
 import * as order from "./order.js";
 import * as product from "./product.js";
-import { byId, say } from "./dom.js";
+import { byId, element, say } from "./dom.js";
 import { sorry } from "./words.js";
 
 const THEME = "stockroom.theme";
@@ -20,13 +20,25 @@ async function route() {
   const mine = ++visit;
   leave();
   leave = () => {};
-  const shown = await open(view, decodeURIComponent(id), new URLSearchParams(query));
+  const shown = await open(frame(view), view, decodeURIComponent(id), new URLSearchParams(query));
   keepFocus(mine);
   if (mine === visit) leave = shown ?? leave;
   else shown?.();
 }
 
-function open(view, id, parameters) {
+// A view draws into a frame of its own: one that is still waiting for an answer when the shopper has gone on draws where
+// nobody looks. The catalogue keeps its frame from choice to choice.
+let framed = { view: null, frame: null };
+
+function frame(view) {
+  if (view !== "" || framed.view !== "") {
+    framed = { view, frame: element("div", { class: "view" }) };
+    main.replaceChildren(framed.frame);
+  }
+  return framed.frame;
+}
+
+function open(main, view, id, parameters) {
   if (view !== "") scrollTo({ top: 0 });
   if (view === "product") return product.show(main, id);
   if (view === "cart") return checkout.show(main);
