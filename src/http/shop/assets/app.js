@@ -85,7 +85,8 @@ function showCount() {
 
 // A checkout whose answer this browser never saw, because of a reload or a lost connection: ask for it again.
 async function finishCheckout() {
-  if (location.hash === "#/cart" && cart.unseenOrder()) location.hash = `#/order/${cart.unseenOrder()}`;
+  const unseen = cart.unseenOrder();
+  if (unseen && location.hash === "#/cart") history.replaceState(null, "", `#/order/${unseen}`);
   if (!cart.unansweredCheckout()) return;
   say("Finishing your checkout…");
   try {

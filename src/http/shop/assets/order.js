@@ -51,7 +51,7 @@ export async function show(main, id) {
   cart.load().catch(() => {});
   return () => {
     stop();
-    cart.seen(id);
+    if (!location.hash.endsWith(id)) cart.seen(id);
   };
 }
 
