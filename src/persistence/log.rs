@@ -71,6 +71,12 @@ pub enum LogError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Somebody else holds the lock of its files, and does not let go.
+    #[error("the log's files are in use by another process: {holder}; stop it and start again")]
+    InUse {
+        /// What the engine said.
+        holder: String,
+    },
     /// The operating system refused.
     #[error("log {operation} failed: {message}")]
     Io {

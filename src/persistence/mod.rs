@@ -22,6 +22,7 @@ mod journal_view;
 pub mod keys;
 pub mod log;
 pub mod memory;
+pub mod patience;
 pub mod raft_engine_log;
 pub mod records;
 #[cfg(test)]

@@ -37,12 +37,16 @@ use raft_engine::{Config, Engine, ReadableSize, RecoveryMode};
 use tokio::sync::oneshot;
 
 use super::log::{ENTRY_BYTES_MAX, GroupId, Log, LogEntry, LogError, LogRange, LogValue, OnFlushed};
+use super::patience::while_held;
 use owner::{Operation, Read, Work};
 use scan::io_error;
 use state::GroupState;
 
 /// Size at which raft-engine starts a new file. Small files are reclaimed sooner and verified in bounded memory.
 const FILE_BYTES_TARGET: u64 = 32 << 20;
+
+/// What raft-engine says, in words alone, when somebody else has its directory.
+const LOCKED_MARK: &str = "Failed to lock file";
 
 /// How to open a log.
 #[derive(Clone, Debug)]
@@ -86,7 +90,11 @@ impl RaftEngineLog {
         for (path, length, worth_keeping) in scan::scan_directory(directory)?.cut {
             cut_tail(&path, length, worth_keeping, &options.set_aside).map_err(|e| io_error("cut torn tail", &e))?;
         }
-        let engine = Engine::open_with_file_system(engine_config(options), Arc::new(files)).map_err(open_error)?;
+        let files = Arc::new(files);
+        let is_held = |error: &LogError| matches!(error, LogError::InUse { .. });
+        let engine = while_held(is_held, || {
+            Engine::open_with_file_system(engine_config(options), files.clone()).map_err(open_error)
+        })?;
         let mut groups = BTreeMap::new();
         for region in engine.raft_groups() {
             let group = GroupId(u32::try_from(region).unwrap_or(u32::MAX));
@@ -258,6 +266,7 @@ fn open_error(error: raft_engine::Error) -> LogError {
         raft_engine::Error::Corruption(reason) => {
             LogError::Damaged { file: "log directory".to_owned(), offset: 0, reason }
         }
+        other if other.to_string().contains(LOCKED_MARK) => LogError::InUse { holder: other.to_string() },
         other => LogError::Io { operation: "open", message: other.to_string() },
     }
 }

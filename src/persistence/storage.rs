@@ -217,7 +217,7 @@ fn is_store_damage(error: &StorageError) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
     use crate::persistence::applier::Applier;
@@ -292,6 +292,26 @@ mod tests {
         fs::remove_dir_all(root.path().join("sled")).unwrap();
         assert_recovers(root.path(), true).await;
         assert_recovers(root.path(), false).await;
+    }
+
+    /// Locks a file as a child of this process does that has a copy of it, for a moment.
+    #[allow(clippy::disallowed_methods, reason = "somebody else, who takes their time")]
+    fn hold(file: PathBuf) -> std::thread::JoinHandle<()> {
+        let held = fs::OpenOptions::new().write(true).open(file).unwrap();
+        assert!(fs4::fs_std::FileExt::try_lock_exclusive(&held).unwrap());
+        std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            drop(held);
+        })
+    }
+
+    #[tokio::test]
+    async fn locks_held_for_a_moment_by_somebody_who_is_going_are_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        filled(root.path()).await;
+        let holders = [root.path().join("sled").join("db"), root.path().join("log").join("LOCK")].map(hold);
+        assert_recovers(root.path(), false).await;
+        holders.into_iter().for_each(|holder| holder.join().unwrap());
     }
 
     #[tokio::test]

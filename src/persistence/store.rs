@@ -93,6 +93,12 @@ pub enum StoreError {
         /// What the engine said.
         reason: String,
     },
+    /// Somebody else holds the lock of its files, and does not let go.
+    #[error("the store's files are in use by another process: {holder}; stop it and start again")]
+    InUse {
+        /// What the engine said.
+        holder: String,
+    },
     /// The operating system refused.
     #[error("store {operation} failed: {message}")]
     Io {

@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use super::unflushed::{Overlay, Unflushed};
 use super::{Request, failure};
 use crate::persistence::memory::take_limited;
+use crate::persistence::patience::while_held;
 use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch};
 
 /// sled's page cache. More costs memory beyond what it says; the journal is mostly read once.
@@ -43,6 +44,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(50);
 const FULL_REQUESTS: usize = 256;
 /// Room beyond what is to be written: sled's file grows by segments of half a MiB, some of them in the background.
 const ROOM_BYTES: u64 = 4 << 20;
+/// What sled says when somebody else has its directory.
+const LOCKED_MARK: &str = "could not acquire lock";
 /// How long sled may take to let go of its files once it has given up.
 const LET_GO_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -366,7 +369,9 @@ fn let_go(engine: Engine) -> Result<(), StoreError> {
 
 fn open_engine(directory: &Path) -> Result<Engine, StoreError> {
     let config = sled::Config::new().path(directory).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let database = config.use_compression(false).open().map_err(|error| store_error("open", error))?;
+    let config = config.use_compression(false);
+    let is_held = |error: &StoreError| matches!(error, StoreError::InUse { .. });
+    let database = while_held(is_held, || config.open().map_err(|error| store_error("open", error)))?;
     let file = File::open(directory.join("db")).map_err(|error| failure("open file", &error))?;
     Ok(Engine { database, file })
 }
@@ -388,6 +393,10 @@ fn guarded<T>(operation: &'static str, work: impl FnOnce() -> Result<T, StoreErr
 
 fn store_error(operation: &'static str, error: sled::Error) -> StoreError {
     match error {
+        // The one failure that sled tells of in words alone.
+        sled::Error::Io(error) if error.to_string().contains(LOCKED_MARK) => {
+            StoreError::InUse { holder: error.to_string() }
+        }
         sled::Error::Io(error) => failure(operation, &error),
         other => StoreError::Damaged { reason: other.to_string() },
     }

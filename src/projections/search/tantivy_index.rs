@@ -153,6 +153,25 @@ mod tests {
     }
 
     #[tokio::test]
+    #[allow(clippy::disallowed_methods, reason = "somebody else, who takes their time")]
+    async fn a_lock_held_for_a_moment_by_somebody_who_is_going_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = open(directory.path()).await;
+        index.apply(batch(5)).await.unwrap();
+        index.close().await;
+        let lock = directory.path().join(format!("v{}", schema::VERSION)).join(".tantivy-writer.lock");
+        let held = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(lock).unwrap();
+        assert!(fs4::fs_std::FileExt::try_lock_exclusive(&held).unwrap());
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        let index = open(directory.path()).await;
+        assert_eq!(total(&index).await, 1, "kept, not built anew");
+        holder.join().unwrap();
+    }
+
+    #[tokio::test]
     async fn what_was_not_committed_is_missing_from_documents_and_cursors_alike() {
         let directory = tempfile::tempdir().unwrap();
         let copy = tempfile::tempdir().unwrap();

@@ -7,12 +7,14 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tantivy::TantivyError;
+use tantivy::directory::error::LockError;
 use tokio::sync::oneshot;
 
 use super::engine::{Engine, View};
 use super::{FeedCursors, SearchBatch, SearchChange, SearchDocument, SearchError};
 use crate::clock::Clock;
 use crate::domain::ids::{ProductId, Sku};
+use crate::persistence::patience::while_held;
 
 /// Time between commits under load. Search must see a change within a second; every commit costs several fsyncs.
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
@@ -71,8 +73,9 @@ pub struct Writer {
 impl Writer {
     /// Opens the index, emptying it when it cannot be opened as it is.
     pub fn open(directory: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, SearchError> {
-        let engine = match Engine::open(&directory) {
+        let engine = match while_held(is_held, || Engine::open(&directory)) {
             Ok(engine) => engine,
+            Err(error) if is_held(&error) => return Err(unavailable(&error)),
             Err(reason) => {
                 tracing::warn!(%reason, "search index is unusable, building it anew");
                 Engine::remove_all(&directory).map_err(|error| unavailable(&error))?;
@@ -304,6 +307,11 @@ fn view_of(engine: &Engine, generation: u64) -> View {
 
 fn unavailable(error: &dyn std::error::Error) -> SearchError {
     SearchError::Unavailable { reason: error.to_string() }
+}
+
+/// Somebody who is going still has the directory: it is not damaged.
+fn is_held(error: &TantivyError) -> bool {
+    matches!(error, TantivyError::LockFailure(LockError::LockBusy, _))
 }
 
 fn is_storage_full(error: &TantivyError) -> bool {
