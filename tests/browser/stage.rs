@@ -74,11 +74,15 @@ impl Drop for Process {
 fn start_shop(directory: &std::path::Path) -> (Process, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stockroom"));
     command.args(["serve", "--demo", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data"]);
-    let mut child = command.arg(directory.join("data")).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let log = directory.join("shop.log");
+    let errors = std::fs::File::create(&log).unwrap();
+    let mut child = command.arg(directory.join("data")).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let shop = Process(child);
-    let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the shop is not ready: {line:?}"));
+    let said = || std::fs::read_to_string(&log).unwrap();
+    let ready: Value =
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the shop is not ready: {line:?}, it said:\n{}", said()));
     (shop, ready["http"].as_str().unwrap().to_owned())
 }
 

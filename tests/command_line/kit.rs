@@ -36,18 +36,21 @@ impl Node {
 
     /// A node without a catalogue unless `arguments` say otherwise.
     pub fn start(data: &Path, arguments: &[&str]) -> Self {
+        let errors = tempfile::NamedTempFile::new().unwrap();
         let mut process = stockroom(data)
             .args(["serve", "--ops-listen", "127.0.0.1:0"])
             .args(if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(errors.reopen().unwrap())
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("readiness line {line:?}: {error}"));
+        let said = || std::fs::read_to_string(errors.path()).unwrap();
+        let ready = serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("readiness line {line:?}: {error}; the node said:\n{}", said()));
         Self { process, ready, _stdout: stdout }
     }
 

@@ -119,14 +119,13 @@ async fn holds_that_would_expire_during_the_payment_are_sold_to_their_holder() {
     let (home, book) = (Home::new(), Book::default());
     home.set("STOCKROOM_PAYMENTS__TIMEOUT_MS", "5000");
     let (shop, client) = scarce(&home, &book).await;
-    let mut buying = Vec::new();
+    let (mut carts, mut holders) = (Vec::new(), Vec::new());
     for _ in 0..UNITS {
-        let cart = client.cart(&[("CUP-1", 1)]).await;
-        buying.push(tokio::spawn(hold_and_buy(client.clone(), cart)));
+        carts.push(client.cart(&[("CUP-1", 1)]).await);
     }
-    let mut holders = Vec::new();
-    for buyer in buying {
-        holders.push(buyer.await.unwrap());
+    // One after the other, so that the order is placed well before its hold ends, also where everything is slow.
+    for cart in carts {
+        holders.push(hold_and_buy(client.clone(), cart).await);
     }
     // While the slow payments run, rivals find nothing to buy; a holder who came too late lost the unit to them.
     wave(&client, &book, ["tok_ok"; 15].into_iter()).await;

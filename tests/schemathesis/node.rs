@@ -23,6 +23,8 @@ impl Node {
             .args(["serve", "--demo", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data"])
             .arg(&data)
             .env("STOCKROOM_TELEMETRY__LOG_FILTER", "warn")
+            // A machine that is busy with other tests is slow, which is no fault of the shop's.
+            .env("STOCKROOM_ROUTER__DEADLINE_MS", "35000")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
