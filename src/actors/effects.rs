@@ -56,6 +56,13 @@ impl Couriers {
         self.settled.insert(obligation.clone());
     }
 
+    /// Calls all couriers back; what they were to deliver is still owed.
+    pub fn recall(&mut self) {
+        for courier in std::mem::take(&mut self.under_way).into_values() {
+            courier.abort();
+        }
+    }
+
     /// Couriers under way.
     pub fn len(&self) -> usize {
         self.under_way.len()
@@ -79,8 +86,6 @@ impl Couriers {
 
 impl Drop for Couriers {
     fn drop(&mut self) {
-        for courier in self.under_way.values() {
-            courier.abort();
-        }
+        self.recall();
     }
 }

@@ -97,6 +97,8 @@ pub struct EntityActorState {
     couriers: Couriers,
     /// The wake-up last reported to the shard.
     wake_reported: Option<Timestamp>,
+    /// The node is stopping: messages the shard had sent when it said so.
+    finishing: Option<u64>,
 }
 
 impl Actor for EntityActor {
@@ -128,6 +130,7 @@ impl Actor for EntityActor {
             owed: VecDeque::new(),
             flight: Flight::None,
             wake_reported: None,
+            finishing: None,
         })
     }
 
@@ -166,6 +169,10 @@ impl EntityActorState {
             EntityMessage::Lease(outcome) => self.finish_lease(outcome),
             EntityMessage::Settled { obligation, settlement } => self.settle(&obligation, &settlement),
             EntityMessage::Rest { sent } => self.consider_rest(sent),
+            EntityMessage::Finish { sent } => {
+                self.finishing = Some(sent);
+                self.couriers.recall();
+            }
             EntityMessage::Describe(reply) => drop(reply.send(self.describe())),
         }
         Ok(())
@@ -261,7 +268,22 @@ impl EntityActorState {
             let formed = Box::pin(self.complete(*formed)).await?;
             self.take_off(formed);
         }
+        self.ask_for_leave();
         Ok(())
+    }
+
+    /// A stopping node's entity goes once everybody it heard is answered.
+    fn ask_for_leave(&self) {
+        if let Some(sent) = self.finishing
+            && self.is_quiet()
+        {
+            drop(self.shard.cast(ShardMessage::MayRest { entity: self.entity.id.clone(), sent }));
+        }
+    }
+
+    /// Nothing is in flight and nobody waits.
+    fn is_quiet(&self) -> bool {
+        matches!(self.flight, Flight::None) && self.owed.is_empty() && self.waiting.is_empty()
     }
 
     /// Turns as long as there are any to take; answers one that lacks something of the journal.
@@ -423,7 +445,9 @@ impl EntityActorState {
 
     /// After a verdict or recovery: deliver what is owed, tell the shard when to wake this entity.
     fn follow_up(&mut self) {
-        self.couriers.deliver(self.entity.state.outstanding());
+        if self.finishing.is_none() {
+            self.couriers.deliver(self.entity.state.outstanding());
+        }
         let wake_at = self.entity.state.deadline().map(|(at, _)| at);
         if wake_at != self.wake_reported {
             self.wake_reported = wake_at;
@@ -441,8 +465,7 @@ impl EntityActorState {
     }
 
     fn consider_rest(&mut self, sent: u64) {
-        let idle = matches!(self.flight, Flight::None) && self.owed.is_empty() && self.waiting.is_empty();
-        if idle && self.couriers.is_empty() && self.entity.state.outstanding().is_empty() {
+        if self.is_quiet() && self.couriers.is_empty() && self.entity.state.outstanding().is_empty() {
             drop(self.shard.cast(ShardMessage::MayRest { entity: self.entity.id.clone(), sent }));
         }
     }

@@ -141,6 +141,12 @@ pub enum EntityMessage {
         /// Messages the shard had sent it by then.
         sent: u64,
     },
+    /// The node is stopping: finish what was heard, deliver nothing more, then ask for leave by
+    /// [`MayRest`](super::shard::ShardMessage::MayRest). What is owed stands in the journal.
+    Finish {
+        /// Messages the shard had sent it by then.
+        sent: u64,
+    },
     /// Says how it is doing.
     Describe(oneshot::Sender<EntityDescription>),
 }

@@ -73,6 +73,8 @@ pub enum ShardMessage {
         /// Who asked.
         reply: oneshot::Sender<EntityDescription>,
     },
+    /// The node is stopping: nobody is let in or woken any more; answers once every resident has finished and ended.
+    Drain(oneshot::Sender<()>),
     /// Lists quarantined entities and how often each failed.
     Quarantined(oneshot::Sender<Vec<(EntityId, u32)>>),
     /// Gives a quarantined entity another chance; answers whether it was quarantined.
@@ -133,6 +135,10 @@ pub struct ShardState {
     by_actor: BTreeMap<ActorId, EntityId>,
     health: Health,
     waker: Waker,
+    /// The node is stopping: nobody comes to life any more.
+    draining: bool,
+    /// Told once nobody is resident any more.
+    drained: Option<oneshot::Sender<()>>,
 }
 
 impl Actor for ShardActor {
@@ -155,6 +161,8 @@ impl Actor for ShardActor {
             by_actor: BTreeMap::new(),
             health: Health::default(),
             waker,
+            draining: false,
+            drained: None,
         })
     }
 
@@ -185,6 +193,7 @@ impl Actor for ShardActor {
                 drop(reply.send(state.residents.keys().take(limit).cloned().collect()));
             }
             ShardMessage::Describe { entity, reply } => state.describe(&entity, reply),
+            ShardMessage::Drain(drained) => state.drain(drained),
             ShardMessage::Quarantined(reply) => drop(reply.send(state.health.quarantined())),
             ShardMessage::Release { entity, reply } => drop(reply.send(state.health.release(&entity))),
         }
@@ -205,12 +214,16 @@ impl Actor for ShardActor {
             }
             _ => {}
         }
+        state.tell_drained();
         Ok(())
     }
 }
 
 impl ShardState {
     async fn ask(&mut self, request: Request, reply: ReplySender) {
+        if self.draining {
+            return answer(reply, AskError::Unknown { reason: "the node is stopping" });
+        }
         match self.health.of(&request.entity, Instant::now()) {
             HealthVerdict::Fit => {}
             HealthVerdict::Quarantined => {
@@ -279,7 +292,27 @@ impl ShardState {
         }
     }
 
+    /// In id order, as everything that happens to several entities.
+    fn drain(&mut self, drained: oneshot::Sender<()>) {
+        for resident in self.residents.values().filter(|resident| resident.ending.is_none()) {
+            drop(resident.actor.cast(EntityMessage::Finish { sent: resident.sent }));
+        }
+        (self.draining, self.drained) = (true, Some(drained));
+        self.tell_drained();
+    }
+
+    fn tell_drained(&mut self) {
+        if self.residents.is_empty()
+            && let Some(drained) = self.drained.take()
+        {
+            let _ = drained.send(());
+        }
+    }
+
     async fn wake_due(&mut self) {
+        if self.draining {
+            return;
+        }
         for entity in self.waker.due(self.surroundings.clock.now()).await {
             if self.health.of(&entity, Instant::now()) != HealthVerdict::Fit {
                 continue;

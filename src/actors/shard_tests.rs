@@ -270,3 +270,37 @@ async fn an_order_is_answered_like_everybody_while_thousands_of_entities_wake() 
     assert!(bench.residents().await.len() < 600, "activation is bounded");
     bench.until("every hold has ended", async |bench| bench.log.records().len() == 1_801).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_shard_answers_what_it_heard_and_lets_nobody_in() {
+    let bench = Bench::new().await;
+    bench.receive("TEA", 5).await;
+    bench.log.hold();
+    let first = bench.send(hold("TEA", 1, 2));
+    let second = bench.send(hold("TEA", 2, 1));
+    tokio::time::sleep(QUIET).await;
+    let (told, mut drained) = oneshot::channel();
+    bench.shard.cast(ShardMessage::Drain(told)).unwrap();
+    tokio::time::sleep(QUIET).await;
+    assert!(drained.try_recv().is_err(), "a batch is in flight");
+    assert!(matches!(bench.ask(hold("TEA", 3, 1)).await, Err(AskError::Unknown { .. })));
+    bench.log.release().await;
+    drained.await.unwrap();
+    assert!(first.await.unwrap().is_ok() && second.await.unwrap().is_ok());
+    assert_eq!(bench.residents().await, []);
+    assert!(matches!(bench.ask(show("TEA")).await, Err(AskError::Unknown { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_shard_delivers_nothing_more_and_the_next_hosting_does() {
+    let mut bench = Bench::new().await;
+    bench.ask(put_product()).await.unwrap();
+    let (owed, answer) = bench.sent.recv().await.unwrap();
+    let (told, drained) = oneshot::channel();
+    bench.shard.cast(ShardMessage::Drain(told)).unwrap();
+    drained.await.unwrap();
+    assert!(answer.is_closed(), "its courier is called back");
+    bench.restart().await;
+    let (again, _answer) = bench.sent.recv().await.unwrap();
+    assert_eq!(again.obligation, owed.obligation);
+}

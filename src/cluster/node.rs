@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::courier::NodeCourier;
 use super::hashing::ShardCount;
@@ -24,7 +24,7 @@ use crate::actors::feed_signal::FeedSignal;
 use crate::actors::flights::Flights;
 use crate::actors::observe::Observer;
 use crate::actors::region::{HostedShards, RegionActor, RegionArguments, RegionMessage};
-use crate::actors::shard::ShardOptions;
+use crate::actors::shard::{ShardMessage, ShardOptions};
 use crate::actors::storage_gate::StorageGate;
 use crate::clock::{Clock, NodeClock};
 use crate::domain::cluster::Genesis;
@@ -40,6 +40,10 @@ use crate::rng::Rng;
 
 /// How long a node waits for its shards to be hosted before it says what is wrong.
 const HOSTING_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long entities of a stopping node may take to finish what they heard: a batch takes milliseconds, a full disk for
+/// ever.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The world a node lives in.
 #[derive(Clone)]
@@ -225,8 +229,10 @@ impl Node {
         &self.options
     }
 
-    /// Stops hosting, stops the groups, flushes and closes log and store. Whoever still waits holds Unknown.
+    /// Drains the entities, stops hosting, stops the groups, flushes and closes log and store. What is owed stands in
+    /// the journal and is delivered after the next start; whoever comes now holds Unknown.
     pub async fn stop(&self) {
+        self.drain().await;
         if let Err(error) = self.region.stop_and_wait(None, None).await {
             tracing::warn!(%error, "the region did not stop in order");
         }
@@ -235,6 +241,20 @@ impl Node {
         }
         self.seams.store.close().await;
         self.seams.log.close().await;
+    }
+
+    /// Every entity finishes what it heard: each batch in flight has its verdict, each caller an answer.
+    async fn drain(&self) {
+        let mut draining = Vec::new();
+        for group in self.hosted.groups() {
+            let (told, drained) = oneshot::channel();
+            if self.hosted.get(group).is_some_and(|shard| shard.cast(ShardMessage::Drain(told)).is_ok()) {
+                draining.push(drained);
+            }
+        }
+        if tokio::time::timeout(DRAIN_TIMEOUT, futures::future::join_all(draining)).await.is_err() {
+            tracing::warn!("some entities had not finished when the time to drain was over; the journal has the rest");
+        }
     }
 
     async fn start_group(&mut self, group: GroupId) -> Result<(), StartError> {
