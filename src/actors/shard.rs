@@ -43,8 +43,11 @@ pub enum ShardMessage {
         /// When.
         at: Timestamp,
     },
-    /// The timer: wake who is due.
-    WakeDue,
+    /// The timer of this number: wake who is due.
+    WakeDue {
+        /// Which; of those that were ended nothing is heard.
+        timer: u64,
+    },
     /// The timer: look for idle entities.
     Sweep,
     /// An entity agrees to rest, having seen this many messages.
@@ -169,10 +172,10 @@ impl Actor for ShardActor {
     async fn post_start(
         &self,
         myself: ActorRef<ShardMessage>,
-        _state: &mut ShardState,
+        state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
         myself.send_interval(SWEEP_INTERVAL, || ShardMessage::Sweep);
-        myself.cast(ShardMessage::WakeDue)?;
+        state.waker.look_again_after(Duration::ZERO);
         Ok(())
     }
 
@@ -185,7 +188,7 @@ impl Actor for ShardActor {
         match message {
             ShardMessage::Ask { request, reply } => state.ask(request, reply).await,
             ShardMessage::WakeAt { at } => state.waker.no_later_than(at, state.surroundings.clock.now()),
-            ShardMessage::WakeDue => state.wake_due().await,
+            ShardMessage::WakeDue { timer } => state.wake_due(timer).await,
             ShardMessage::Sweep => state.sweep(),
             ShardMessage::MayRest { entity, sent } => state.let_rest(&entity, sent),
             ShardMessage::ReplayPanicked { entity } => state.replay_panicked(&entity),
@@ -309,11 +312,11 @@ impl ShardState {
         }
     }
 
-    async fn wake_due(&mut self) {
+    async fn wake_due(&mut self, timer: u64) {
         if self.draining {
             return;
         }
-        for entity in self.waker.due(self.surroundings.clock.now()).await {
+        for entity in self.waker.due(timer, self.surroundings.clock.now()).await {
             if self.health.of(&entity, Instant::now()) != HealthVerdict::Fit {
                 continue;
             }
