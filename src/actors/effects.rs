@@ -56,6 +56,12 @@ impl Couriers {
         self.settled.insert(obligation.clone());
     }
 
+    /// Outcomes that came back were lost before they were journaled: whatever is still owed is delivered again, when the
+    /// entity is nudged next and not at once, because what was lost to a panic may panic again.
+    pub fn forget_settled(&mut self) {
+        self.settled.clear();
+    }
+
     /// Calls all couriers back; what they were to deliver is still owed.
     pub fn recall(&mut self) {
         for courier in std::mem::take(&mut self.under_way).into_values() {
@@ -87,5 +93,63 @@ impl Couriers {
 impl Drop for Couriers {
     fn drop(&mut self) {
         self.recall();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use ractor::{Actor, ActorProcessingErr};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::domain::entity::{Destination, Settlement};
+    use crate::domain::ids::EntityId;
+    use crate::domain::registry::AnyCommand;
+    use crate::domain::stock::StockCommand;
+    use crate::domain::testkit::sku;
+
+    /// Tells of every delivery and never comes back.
+    struct Told(mpsc::UnboundedSender<Obligation>);
+
+    #[async_trait]
+    impl Courier for Told {
+        async fn deliver(&self, outgoing: Outgoing) -> Settlement {
+            self.0.send(outgoing.obligation).unwrap();
+            std::future::pending().await
+        }
+    }
+
+    struct Home;
+
+    impl Actor for Home {
+        type Msg = EntityMessage;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<EntityMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_back_is_sent_again_only_once_its_outcome_was_lost() {
+        let (sender, mut sent) = mpsc::unbounded_channel();
+        let (home, task) = Actor::spawn(None, Home, ()).await.unwrap();
+        let mut couriers = Couriers::new(Arc::new(Told(sender)), home.clone());
+        let tea = EntityId::stock(&sku("TEA"));
+        let obligation = Obligation { process: tea.clone(), step: "show".into(), target: "TEA".to_owned(), attempt: 1 };
+        let to = Destination::Entity(tea, AnyCommand::Stock(StockCommand::Show));
+        let owed = || vec![Outgoing { obligation: obligation.clone(), to: to.clone() }];
+        couriers.deliver(owed());
+        assert_eq!(sent.recv().await.unwrap(), obligation);
+        couriers.came_back(&obligation);
+        couriers.deliver(owed());
+        assert!(couriers.is_empty(), "it is settled");
+        couriers.forget_settled();
+        couriers.deliver(owed());
+        assert_eq!(sent.recv().await.unwrap(), obligation);
+        home.stop(None);
+        task.await.unwrap();
     }
 }

@@ -164,7 +164,12 @@ impl EntityActorState {
     fn hear(&mut self, message: EntityMessage) -> Result<(), ActorProcessingErr> {
         match message {
             EntityMessage::Ask { request, reply } => self.enqueue(request, reply),
-            EntityMessage::Wake => self.wake(),
+            EntityMessage::Wake => {
+                if matches!(self.flight, Flight::None) {
+                    self.follow_up();
+                }
+                self.wake();
+            }
             EntityMessage::Verdict(outcome) => self.finish_batch(outcome)?,
             EntityMessage::Lease(outcome) => self.finish_lease(outcome),
             EntityMessage::Settled { obligation, settlement } => self.settle(&obligation, &settlement),
@@ -184,24 +189,12 @@ impl EntityActorState {
         let loaded = self.surroundings.journal.load(self.surroundings.group, &self.entity.id).await?;
         let (id, gate) = (self.entity.id.clone(), self.surroundings.gate.clone());
         let replayed = catch_unwind(AssertUnwindSafe(|| {
-            let mut entity = match loaded.snapshot {
-                Some(snapshot) => Entity {
-                    id: id.clone(),
-                    state: snapshot.state,
-                    sequence: snapshot.sequence,
-                    at: snapshot.at,
-                    dedup: Dedup::recovered(snapshot.window, loaded.commands),
-                    gate,
-                },
-                None => Entity {
-                    id: id.clone(),
-                    state: AnyState::new(&id),
-                    sequence: Sequence::ZERO,
-                    at: Timestamp::ZERO,
-                    dedup: Dedup::recovered(Vec::new(), loaded.commands),
-                    gate,
-                },
+            let (state, sequence, at, window) = match loaded.snapshot {
+                Some(snapshot) => (snapshot.state, snapshot.sequence, snapshot.at, snapshot.window),
+                None => (AnyState::new(&id), Sequence::ZERO, Timestamp::ZERO, Vec::new()),
             };
+            let dedup = Dedup::recovered(window, loaded.commands);
+            let mut entity = Entity { id: id.clone(), state, sequence, at, dedup, gate };
             for record in &loaded.records {
                 entity.replay(record);
             }
@@ -235,7 +228,7 @@ impl EntityActorState {
         }
     }
 
-    /// Gives itself the command whose deadline has come.
+    /// Gives itself the command whose deadline has come. An entity that owes is nudged again and again.
     fn wake(&mut self) {
         let now = self.surroundings.clock.now().max(self.entity.at);
         if let Some((due, command)) = self.entity.state.deadline()
@@ -310,6 +303,9 @@ impl EntityActorState {
         self.surroundings.observer.batch_formed(self.entity.id.kind, commands.len());
         let mut formed = self.entity.form(commands, self.surroundings.clock.now());
         self.put_back(std::mem::take(&mut formed.left));
+        if formed.outcome_lost {
+            self.couriers.forget_settled();
+        }
         Some(formed)
     }
 

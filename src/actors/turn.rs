@@ -79,12 +79,22 @@ pub struct Formed {
     pub wake_at: Option<Timestamp>,
     /// A panic left the state unusable; it holds more than `records` say.
     pub poisoned: bool,
+    /// A command the entity gave itself was lost to a panic: what it told of must be found out again.
+    pub outcome_lost: bool,
 }
 
 impl Formed {
     /// Whether the journal must be read before this can go on.
     pub fn needs_journal(&self) -> bool {
         self.poisoned || !self.recorded.is_empty()
+    }
+}
+
+impl Formed {
+    /// A panic took this command with it.
+    fn lose(&mut self, reply: ReplySender, error: AskError) {
+        self.outcome_lost |= reply.is_none();
+        self.quiet.push((reply, Err(error)));
     }
 }
 
@@ -112,7 +122,7 @@ impl Entity {
             formed.left = rest.by_ref().collect();
         }
         for command in rest {
-            formed.quiet.push((command.reply, Err(AskError::Unknown { reason: "the entity is being reloaded" })));
+            formed.lose(command.reply, AskError::Unknown { reason: "the entity is being reloaded" });
         }
         if let Some(last) = formed.records.last_mut() {
             last.wake_at = formed.wake_at;
@@ -151,6 +161,7 @@ impl Entity {
         }
         let decision = match self.decide(&request, at) {
             Ok(decision) => decision,
+            Err(Stop::Error(AskError::Panicked)) => return formed.lose(reply, AskError::Panicked),
             Err(Stop::Error(error)) => return formed.quiet.push((reply, Err(error))),
             Err(Stop::Answered(answer)) => return formed.quiet.push((reply, Ok(answer))),
             Err(Stop::Recorded(sequence)) => return formed.recorded.push((reply, sequence)),
@@ -165,8 +176,7 @@ impl Entity {
         let Ok(wake_at) = applied else {
             tracing::error!(entity = %self.id, command = request.command.name(), "applying a command panicked");
             formed.poisoned = true;
-            formed.quiet.push((reply, Err(AskError::Panicked)));
-            return;
+            return formed.lose(reply, AskError::Panicked);
         };
         formed.wake_at = wake_at;
         self.record(&request, decision, at, reply, formed);

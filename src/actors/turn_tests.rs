@@ -3,17 +3,18 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::dedup::CLIENT_KEYS_MAX;
+use super::dedup::{CLIENT_KEYS_MAX, Dedup};
 use super::messages::{AskError, Origin, Request};
 use super::testkit::{
     Bench, GROUP, Outcome, QUIET, WAITING_MAX, foreign_batch, hold, receive, release, sequences, show, stock,
 };
+use super::turn::{Entity, Waiting};
 use crate::domain::cart::CartCommand;
 use crate::domain::entity::{Fingerprint, Stamp};
-use crate::domain::ids::{CommandId, HoldId, OrderId};
+use crate::domain::ids::{CommandId, EntityId, HoldId, OrderId};
 use crate::domain::pricing::{JsonText, Prices};
 use crate::domain::product::{ProductCommand, ProductDocument, ProductStatus, Variant};
-use crate::domain::registry::{AnyCommand, AnyEvent, AnyReply};
+use crate::domain::registry::{AnyCommand, AnyEvent, AnyReply, AnyState};
 use crate::domain::rejection::Rejection;
 use crate::domain::stock::{Holder, Releaser, StockCommand, StockEvent, StockReply};
 use crate::domain::testkit::{id16, sku, units};
@@ -250,6 +251,29 @@ async fn a_panic_while_applying_keeps_what_was_accepted_before_it_and_nothing_of
     assert_eq!(available(&bench.ask(show("TEA")).await), 18, "20 received, 6 held, 1 and 3 received");
     assert_eq!(bench.ask(stock("TEA", poison, Origin::Router, 4)).await, Err(AskError::Panicked));
     assert!(bench.ask(hold("TEA", 3, 1)).await.is_ok());
+}
+
+/// What nobody waits for is an outcome of the entity's own deliveries.
+#[tokio::test(start_paused = true)]
+async fn an_outcome_lost_to_a_panic_is_noticed() {
+    let bench = Bench::new().await;
+    let sku = sku("TEA");
+    let mut entity = Entity {
+        id: EntityId::stock(&sku),
+        state: AnyState::new(&EntityId::stock(&sku)),
+        sequence: Sequence::ZERO,
+        at: Timestamp::ZERO,
+        dedup: Dedup::default(),
+        gate: bench.gate.clone(),
+    };
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let unasked = |request| Waiting { request, reply: None, deadline };
+    let misled = || Request { command: AnyCommand::Cart(CartCommand::Show), ..hold("TEA", 3, 1) };
+    assert!(entity.form(vec![unasked(misled())], Timestamp(5)).outcome_lost);
+    let (reply, _answer) = tokio::sync::oneshot::channel();
+    let asked = Waiting { request: misled(), reply: Some(reply), deadline };
+    let harmless = unasked(receive("TEA", 1, 5, Origin::Owed));
+    assert!(!entity.form(vec![asked, harmless], Timestamp(5)).outcome_lost);
 }
 
 #[tokio::test(start_paused = true)]

@@ -229,6 +229,13 @@ impl Node {
         &self.options
     }
 
+    /// Returns once one of the groups has stopped for good: its entities are answered for no more, and only a new start
+    /// of the process brings it back.
+    pub fn failed(&self) -> impl Future<Output = GroupError> + Send + 'static {
+        let failing: Vec<_> = self.groups.values().map(|group| Box::pin(group.failed())).collect();
+        async move { futures::future::select_all(failing).await.0 }
+    }
+
     /// Drains the entities, stops hosting, stops the groups, flushes and closes log and store. What is owed stands in
     /// the journal and is delivered after the next start; whoever comes now holds Unknown.
     pub async fn stop(&self) {

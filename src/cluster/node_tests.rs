@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::hashing::ShardCount;
 use super::node::{Node, NodeOptions, Seams};
 use super::raft::group::RaftTiming;
-use crate::actors::messages::{Ask, Origin, Request};
+use crate::actors::messages::{Ask, AskError, Origin, Request};
 use crate::actors::shard::ShardOptions;
 use crate::clock::SystemClock;
 use crate::domain::entity::{Fingerprint, Stamp};
@@ -91,4 +91,38 @@ async fn a_long_history_is_recovered_from_its_snapshot_and_few_records() {
     assert!(loaded.snapshot.is_some_and(|snapshot| snapshot.sequence.0 >= folded));
     assert_eq!(running.ask(tea, StockCommand::Show).await, before);
     running.node.stop().await;
+}
+
+/// An error of the log is the end of a group in openraft: a node that went on would answer "unknown" for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_log_fails_is_hosted_no_more_and_the_node_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let tea = EntityId::stock(&"TEA".parse().unwrap());
+    let running = Running::start(directory.path()).await;
+    let group = running.node.shards().group_of(&tea);
+    let failed = tokio::spawn(running.node.failed());
+    running.seams.log.close().await;
+    let stamp = Stamp { command: CommandId(running.rng.next_id()), fingerprint: Fingerprint::default() };
+    let receive = StockCommand::Receive { quantity: Quantity::new(1).unwrap(), reference: String::new() };
+    let (command, budget) = (AnyCommand::Stock(receive), Duration::from_millis(200));
+    let request = Request { entity: tea, command, stamp, origin: Origin::Router, budget };
+    assert!(matches!(running.node.router().ask(request).await, Err(AskError::Unknown { .. })));
+    let error = tokio::time::timeout(Duration::from_secs(60), failed).await.expect("it is noticed").unwrap();
+    assert!(error.to_string().starts_with(&format!("group {group} stopped")), "{error}");
+    let dropped = async {
+        while running.node.hosted().get(group).is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), dropped).await.expect("it is hosted no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_stopped_in_order_has_not_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = Running::start(directory.path()).await;
+    let failed = tokio::spawn(running.node.failed());
+    running.node.stop().await;
+    tokio::task::yield_now().await;
+    assert!(!failed.is_finished());
 }

@@ -99,7 +99,7 @@ impl NodeOps {
             role: if hosted { "leader" } else { "follower" }.to_owned(),
             term: raft.term(),
             leader: raft.leader().map(|member| member.to_string()),
-            committed: raft.applied_index().unwrap_or(0),
+            committed: raft.committed_index().max(raft.applied_index()).unwrap_or(0),
             applied: raft.applied_index().unwrap_or(0),
             resident_actors: residents.map_or(0, |residents| residents.len() as u64),
             due: due.map_or(0, |due| due.len() as u64),

@@ -15,7 +15,7 @@
 //! Refuses: a directory another process uses, one written by a newer Stockroom, and one that holds anything else.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,8 +26,10 @@ pub const FORMAT: u32 = 1;
 
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
-/// How often the lock is asked for, and the pause between: a third of a second in all.
+/// How often the lock is asked for, and the pause between. A living holder is worth a third of a second; one that is
+/// being taken apart ten seconds, because the system gives gigabytes of memory back before it lets go of locks.
 const LOCK_ATTEMPTS: u32 = 7;
+const LOCK_ATTEMPTS_OF_A_GOING_HOLDER: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const BALLAST_FILE: &str = "BALLAST";
 /// How ballast is written: zeros would be a hole on file systems that compress.
@@ -209,10 +211,8 @@ fn lock(root: &Path) -> Result<File, DataDirError> {
     let path = root.join(LOCK_FILE);
     let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = opened.map_err(|source| io_error("open", &path, source))?;
-    if !try_lock_patiently(&file).map_err(|source| io_error("lock", &path, source))? {
-        let mut holder = String::new();
-        let _ = file.read_to_string(&mut holder);
-        let holder = holder.trim().parse::<u32>().map(|process| format!(" (process {process})")).unwrap_or_default();
+    if !try_lock_patiently(&file, &path).map_err(|source| io_error("lock", &path, source))? {
+        let holder = holder(&path).map(|process| format!(" (process {process})")).unwrap_or_default();
         return Err(DataDirError::InUse { path: root.display().to_string(), holder });
     }
     let process = std::process::id().to_string();
@@ -222,14 +222,31 @@ fn lock(root: &Path) -> Result<File, DataDirError> {
 
 /// A process that was just killed holds its locks until the system has taken it apart: worth a moment's patience.
 #[allow(clippy::disallowed_methods, reason = "opening a directory blocks anyway, before anything runs")]
-fn try_lock_patiently(file: &File) -> io::Result<bool> {
-    for _ in 0..LOCK_ATTEMPTS {
+fn try_lock_patiently(file: &File, path: &Path) -> io::Result<bool> {
+    for attempt in 1.. {
         if FileExt::try_lock_exclusive(file)? {
             return Ok(true);
         }
+        let attempts = if holder(path).is_some_and(is_going) { LOCK_ATTEMPTS_OF_A_GOING_HOLDER } else { LOCK_ATTEMPTS };
+        if attempt >= attempts {
+            break;
+        }
         std::thread::sleep(LOCK_PAUSE);
     }
-    FileExt::try_lock_exclusive(file)
+    Ok(false)
+}
+
+/// The process that wrote its number into the lock file.
+fn holder(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Whether the system is taking this process apart, or has: it has no memory any more, and with it no command line.
+/// `false` where the system does not say.
+fn is_going(process: u32) -> bool {
+    let of_processes = Path::new("/proc");
+    let command_line = fs::read(of_processes.join(process.to_string()).join("cmdline"));
+    of_processes.join("self").exists() && command_line.map_or(true, |text| text.is_empty())
 }
 
 fn check_format(root: &Path, text: &str) -> Result<(), DataDirError> {
@@ -319,6 +336,28 @@ mod tests {
         assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
         drop(held);
         DataDir::open(root.path()).unwrap();
+    }
+
+    /// A child that has ended and was not waited for is what a process is while the system takes it apart.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "somebody else, who takes their time")]
+    fn a_holder_that_is_being_taken_apart_is_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let held = DataDir::open(root.path()).unwrap();
+        let mut going = std::process::Command::new("true").spawn().unwrap();
+        let process = going.id();
+        while !is_going(process) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        fs::write(root.path().join("LOCK"), process.to_string()).unwrap();
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(LOCK_PAUSE * (LOCK_ATTEMPTS + 3));
+            drop(held);
+        });
+        DataDir::open(root.path()).unwrap();
+        holder.join().unwrap();
+        going.wait().unwrap();
+        assert!(!is_going(std::process::id()));
     }
 
     #[test]

@@ -116,7 +116,12 @@ impl Shop {
 
     /// Returns once the node cannot go on with what is on disk.
     pub(crate) async fn failed(&self) -> Failure {
-        self.disk.failed().await
+        tokio::select! {
+            biased;
+            failure = self.disk.failed() => failure,
+            error = self.node.failed() => Failure::new(Exit::Failed, error)
+                .advise("start again: nothing acknowledged is lost; should it stop again, look at the disk"),
+        }
     }
 
     /// Answers what is in flight, then stops everything in order.

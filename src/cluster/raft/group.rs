@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
 use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ClientWriteResult;
 use openraft::raft::linearizable_read::LinearizerOption;
@@ -65,6 +66,14 @@ pub enum GroupError {
     /// Storage could not be read or openraft stopped.
     #[error("group {group} cannot start: {message}")]
     Start {
+        /// Which.
+        group: GroupId,
+        /// Why.
+        message: String,
+    },
+    /// It ran, and cannot go on.
+    #[error("group {group} stopped: {message}")]
+    Stopped {
         /// Which.
         group: GroupId,
         /// Why.
@@ -144,20 +153,46 @@ impl Group {
                 sender.send_if_modified(|known| std::mem::replace(known, now) != now);
                 // The metrics of everything change with every entry; once leading only votes and leaders matter.
                 let is_leading = now != Leadership::Following;
-                tokio::select! {
+                let runs = tokio::select! {
                     biased;
                     () = sender.closed() => return,
-                    changed = server.changed() => if changed.is_err() { return },
-                    changed = metrics.changed(), if !is_leading => if changed.is_err() { return },
+                    changed = server.changed() => changed.is_ok(),
+                    changed = metrics.changed(), if !is_leading => changed.is_ok(),
+                };
+                if !runs {
+                    // Whether stopped or failed: what no longer runs does not lead.
+                    sender.send_replace(Leadership::Following);
+                    return;
                 }
             }
         });
         receiver
     }
 
+    /// Returns once the group has stopped for good because its storage failed or its code panicked; never when it is
+    /// shut down in order. openraft does not go on after an error of its log or state machine: only a new start does.
+    pub fn failed(&self) -> impl Future<Output = GroupError> + Send + 'static {
+        let (group, metrics, mut server) = (self.id, self.raft.metrics(), self.raft.server_metrics());
+        async move {
+            while server.changed().await.is_ok() {}
+            let state = metrics.borrow_watched().running_state.clone();
+            match state {
+                Err(fatal) if !matches!(fatal, Fatal::Stopped) => {
+                    GroupError::Stopped { group, message: fatal.to_string() }
+                }
+                _ => std::future::pending().await,
+            }
+        }
+    }
+
     /// The log index applied last, if any.
     pub fn applied_index(&self) -> Option<u64> {
         self.raft.metrics().borrow_watched().last_applied.map(|id| id.index)
+    }
+
+    /// The log index known committed last, if any; it may be ahead of what is applied.
+    pub fn committed_index(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().cluster_committed.map(|id| id.index)
     }
 
     /// The current term.

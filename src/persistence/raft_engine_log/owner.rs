@@ -320,7 +320,11 @@ fn or_abort<T>(work: impl FnOnce() -> T) -> T {
 fn log_error(operation: &'static str, error: &raft_engine::Error) -> LogError {
     match error {
         raft_engine::Error::TryAgain(_) | raft_engine::Error::Full => LogError::Full,
-        raft_engine::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => LogError::Full,
+        raft_engine::Error::Io(error)
+            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+        {
+            LogError::Full
+        }
         raft_engine::Error::Corruption(reason) => {
             LogError::Damaged { file: "log".to_owned(), offset: 0, reason: reason.clone() }
         }
