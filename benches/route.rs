@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use divan::{Bencher, counter::ItemsCount};
 use stockroom::actors::messages::{Ask, Origin, Request};
-use stockroom::actors::shard::ShardOptions;
 use stockroom::clock::SystemClock;
 use stockroom::cluster::hashing::ShardCount;
 use stockroom::cluster::node::{Node, NodeOptions, Seams};
@@ -60,7 +59,8 @@ impl Shop {
             name: "bench".to_owned(),
             shards: ShardCount::new(12).expect("within bounds"),
             timing: RaftTiming::default(),
-            shard: ShardOptions::default(),
+            idle_after: Duration::from_secs(60),
+            residents_max: 200_000,
             in_flight_per_shard_max: 4_096,
             waiting_per_entity_max: 2_048,
         };

@@ -56,8 +56,8 @@ impl Couriers {
         self.settled.insert(obligation.clone());
     }
 
-    /// Outcomes that came back were lost before they were journaled: whatever is still owed is delivered again, when the
-    /// entity is nudged next and not at once, because what was lost to a panic may panic again.
+    /// Outcomes that came back were lost before they were journaled: whatever is still owed is delivered again, when
+    /// the entity is nudged next and not at once, because what was lost to a panic may panic again.
     pub fn forget_settled(&mut self) {
         self.settled.clear();
     }

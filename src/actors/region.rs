@@ -54,6 +54,8 @@ pub enum RegionMessage {
         term: u64,
         /// What its entities are given.
         surroundings: Arc<Surroundings>,
+        /// Limits of its shard.
+        options: ShardOptions,
     },
     /// This node no longer leads the group.
     Drop {
@@ -78,13 +80,12 @@ pub struct RegionActor;
 pub struct RegionArguments {
     /// The table it keeps.
     pub hosted: HostedShards,
-    /// Limits of its shards.
-    pub options: ShardOptions,
 }
 
 struct Hosting {
     term: u64,
     surroundings: Arc<Surroundings>,
+    options: ShardOptions,
     actor: Option<ActorRef<ShardMessage>>,
     /// In a row.
     failures: u32,
@@ -120,12 +121,11 @@ impl Actor for RegionActor {
         state: &mut RegionState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RegionMessage::Host { term, surroundings } => {
+            RegionMessage::Host { term, surroundings, options } => {
                 let group = surroundings.group;
                 state.drop_shard(group);
-                state
-                    .shards
-                    .insert(group, Hosting { term, surroundings, actor: None, failures: 0, since: Instant::now() });
+                let (actor, failures, since) = (None, 0, Instant::now());
+                state.shards.insert(group, Hosting { term, surroundings, options, actor, failures, since });
                 state.host(group).await;
             }
             RegionMessage::Drop { group } => state.drop_shard(group),
@@ -156,7 +156,7 @@ impl Actor for RegionActor {
 impl RegionState {
     async fn host(&mut self, group: GroupId) {
         let Some(hosting) = self.shards.get_mut(&group) else { return };
-        let arguments = ShardArguments { surroundings: hosting.surroundings.clone(), options: self.arguments.options };
+        let arguments = ShardArguments { surroundings: hosting.surroundings.clone(), options: hosting.options };
         match Actor::spawn_linked(None, ShardActor, arguments, self.myself.get_cell()).await {
             Ok((actor, _)) => {
                 tracing::info!(%group, term = hosting.term, "hosting shard");

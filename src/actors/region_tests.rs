@@ -17,13 +17,19 @@ struct Region {
 impl Region {
     async fn new() -> Self {
         let hosted = HostedShards::default();
-        let arguments = RegionArguments { hosted: hosted.clone(), options: ShardOptions::default() };
+        let arguments = RegionArguments { hosted: hosted.clone() };
         let (actor, _) = Actor::spawn(None, RegionActor, arguments).await.unwrap();
         Self { hosted, actor, bench: Bench::new().await }
     }
 
     fn lead(&self, term: u64) {
-        self.actor.cast(RegionMessage::Host { term, surroundings: self.bench.surroundings() }).unwrap();
+        self.actor
+            .cast(RegionMessage::Host {
+                term,
+                surroundings: self.bench.surroundings(),
+                options: ShardOptions::default(),
+            })
+            .unwrap();
     }
 
     async fn shard(&self) -> Option<ActorRef<ShardMessage>> {

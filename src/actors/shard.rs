@@ -62,12 +62,12 @@ pub enum ShardMessage {
         /// Which.
         entity: EntityId,
     },
-    /// Lists residents for ops and tests, in id order.
+    /// Counts residents and lists those used last, for ops and tests.
     Residents {
-        /// At most this many.
+        /// List at most this many.
         limit: usize,
         /// Who asked.
-        reply: oneshot::Sender<Vec<EntityId>>,
+        reply: oneshot::Sender<Residents>,
     },
     /// Asks one resident how it is doing; nothing if it is not resident.
     Describe {
@@ -90,6 +90,15 @@ pub enum ShardMessage {
 }
 
 impl ractor::Message for ShardMessage {}
+
+/// Who is resident.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Residents {
+    /// How many.
+    pub count: usize,
+    /// Those used last and how long ago that was, the latest first.
+    pub used_last: Vec<(EntityId, Duration)>,
+}
 
 /// Limits of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -192,9 +201,7 @@ impl Actor for ShardActor {
             ShardMessage::Sweep => state.sweep(),
             ShardMessage::MayRest { entity, sent } => state.let_rest(&entity, sent),
             ShardMessage::ReplayPanicked { entity } => state.replay_panicked(&entity),
-            ShardMessage::Residents { limit, reply } => {
-                drop(reply.send(state.residents.keys().take(limit).cloned().collect()));
-            }
+            ShardMessage::Residents { limit, reply } => drop(reply.send(state.residents(limit))),
             ShardMessage::Describe { entity, reply } => state.describe(&entity, reply),
             ShardMessage::Drain(drained) => state.drain(drained),
             ShardMessage::Quarantined(reply) => drop(reply.send(state.health.quarantined())),
@@ -353,6 +360,22 @@ impl ShardState {
         let mut times: Vec<Instant> = self.residents.values().map(|resident| resident.used_at).collect();
         let index = count.min(times.len()).checked_sub(1)?;
         Some(*times.select_nth_unstable(index).1)
+    }
+
+    fn residents(&self, limit: usize) -> Residents {
+        let now = Instant::now();
+        let mut used_last: Vec<_> = Vec::new();
+        if limit > 0 {
+            let all = self.residents.iter();
+            used_last.extend(all.map(|(entity, resident)| (now.duration_since(resident.used_at), entity)));
+            if used_last.len() > limit {
+                used_last.select_nth_unstable(limit);
+                used_last.truncate(limit);
+            }
+            used_last.sort_unstable();
+        }
+        let used_last = used_last.into_iter().map(|(idle, entity)| (entity.clone(), idle)).collect();
+        Residents { count: self.residents.len(), used_last }
     }
 
     fn let_rest(&mut self, entity: &EntityId, sent: u64) {

@@ -304,3 +304,18 @@ async fn a_draining_shard_delivers_nothing_more_and_the_next_hosting_does() {
     let (again, _answer) = bench.sent.recv().await.unwrap();
     assert_eq!(again.obligation, owed.obligation);
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_used_last_are_listed_first_and_all_are_counted() {
+    let bench = Bench::new().await;
+    for name in ["TEA", "POT", "CUP"] {
+        bench.receive(name, 5).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bench.ask(show("TEA")).await.unwrap();
+    let (reply, answer) = oneshot::channel();
+    bench.shard.cast(ShardMessage::Residents { limit: 2, reply }).unwrap();
+    let residents = answer.await.unwrap();
+    let names: Vec<_> = residents.used_last.into_iter().map(|(entity, _)| entity).collect();
+    assert_eq!((residents.count, names), (3, vec![id("TEA"), id("CUP")]));
+}

@@ -278,7 +278,9 @@ impl Bench {
     pub async fn residents(&self) -> Vec<EntityId> {
         let (reply, answer) = oneshot::channel();
         self.shard.cast(ShardMessage::Residents { limit: usize::MAX, reply }).unwrap();
-        answer.await.unwrap()
+        let mut residents: Vec<_> = answer.await.unwrap().used_last.into_iter().map(|(entity, _)| entity).collect();
+        residents.sort();
+        residents
     }
 
     /// Polls until it holds, for at most ten minutes of paused time.

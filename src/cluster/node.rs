@@ -75,8 +75,10 @@ pub struct NodeOptions {
     pub shards: ShardCount,
     /// Raft's timing.
     pub timing: RaftTiming,
-    /// Limits of its shards.
-    pub shard: ShardOptions,
+    /// How long an entity stays in memory that heard nothing.
+    pub idle_after: Duration,
+    /// Entities in memory, all shards together.
+    pub residents_max: usize,
     /// Client commands under way per shard; the next is refused.
     pub in_flight_per_shard_max: usize,
     /// Client commands waiting for their turn at one entity; the next is refused.
@@ -135,7 +137,7 @@ impl Node {
         let journal = Journal::new(seams.store.clone());
         let clock = NodeClock::new(seams.clock.clone(), newest_time_on_disk(&journal).await?);
         let hosted = HostedShards::default();
-        let arguments = RegionArguments { hosted: hosted.clone(), options: options.shard };
+        let arguments = RegionArguments { hosted: hosted.clone() };
         let (region, _) = Actor::spawn(None, RegionActor, arguments)
             .await
             .map_err(|error| StartError::Region { message: error.to_string() })?;
@@ -309,7 +311,9 @@ impl Node {
             flights: Flights::default(),
             waiting_max: self.options.waiting_per_entity_max,
         });
-        tokio::spawn(follow(group.id(), group.leadership(), self.region.clone(), surroundings));
+        let residents_max = self.options.residents_max.div_ceil(self.shards.get() as usize);
+        let options = ShardOptions { idle_after: self.options.idle_after, residents_max };
+        tokio::spawn(follow(group.leadership(), self.region.clone(), surroundings, options));
     }
 
     async fn hosting(&self, wanted: impl IntoIterator<Item = GroupId>) -> Result<(), StartError> {
@@ -328,14 +332,15 @@ impl Node {
 }
 
 async fn follow(
-    group: GroupId,
     mut leadership: watch::Receiver<Leadership>,
     region: ActorRef<RegionMessage>,
     surroundings: Arc<Surroundings>,
+    options: ShardOptions,
 ) {
+    let group = surroundings.group;
     loop {
         let message = match *leadership.borrow_and_update() {
-            Leadership::Leading { term } => RegionMessage::Host { term, surroundings: surroundings.clone() },
+            Leadership::Leading { term } => RegionMessage::Host { term, surroundings: surroundings.clone(), options },
             Leadership::Following => RegionMessage::Drop { group },
         };
         if region.cast(message).is_err() || leadership.changed().await.is_err() {

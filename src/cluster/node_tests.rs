@@ -8,7 +8,6 @@ use super::hashing::ShardCount;
 use super::node::{Node, NodeOptions, Seams};
 use super::raft::group::RaftTiming;
 use crate::actors::messages::{Ask, AskError, Origin, Request};
-use crate::actors::shard::ShardOptions;
 use crate::clock::SystemClock;
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::{CommandId, EntityId};
@@ -44,7 +43,8 @@ impl Running {
             name: "node-1".to_owned(),
             shards: ShardCount::new(2).unwrap(),
             timing: RaftTiming::default(),
-            shard: ShardOptions::default(),
+            idle_after: Duration::from_secs(60),
+            residents_max: 20_000,
             in_flight_per_shard_max: 1_000,
             waiting_per_entity_max: 1_000,
         };

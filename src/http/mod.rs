@@ -40,7 +40,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use options::HttpOptions;
-pub use serve::{ServeError, Server, serve};
+pub use serve::{Doors, ServeError, Server, serve};
 pub use state::{AppState, Parts};
 
 /// The table of the public listener.

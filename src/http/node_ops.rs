@@ -78,12 +78,13 @@ impl NodeOps {
         self.holds.of_orders_since_before(moment, limit)
     }
 
-    async fn residents(&self, group: GroupId, limit: usize) -> Vec<EntityDescription> {
+    /// The entities of a group used last, and how long ago that was.
+    async fn used_last(&self, group: GroupId, limit: usize) -> Vec<(EntityDescription, Duration)> {
         let listed = self.ask_shard(group, |reply| ShardMessage::Residents { limit, reply }).await;
         let mut described = Vec::new();
-        for entity in listed.unwrap_or_default() {
+        for (entity, idle) in listed.unwrap_or_default().used_last {
             let ask = |reply| ShardMessage::Describe { entity: entity.clone(), reply };
-            described.extend(self.ask_shard(group, ask).await);
+            described.extend(self.ask_shard(group, ask).await.map(|description| (description, idle)));
         }
         described
     }
@@ -93,7 +94,7 @@ impl NodeOps {
         let hosted = self.node.hosted().get(group).is_some();
         let now = self.node.clock().now();
         let due = self.node.journal().due_wakes(group, None, now, DUE_COUNTED_MAX).await;
-        let residents = self.ask_shard(group, |reply| ShardMessage::Residents { limit: usize::MAX, reply }).await;
+        let residents = self.ask_shard(group, |reply| ShardMessage::Residents { limit: 0, reply }).await;
         ShardStatus {
             shard: group.0,
             role: if hosted { "leader" } else { "follower" }.to_owned(),
@@ -101,7 +102,7 @@ impl NodeOps {
             leader: raft.leader().map(|member| member.to_string()),
             committed: raft.committed_index().max(raft.applied_index()).unwrap_or(0),
             applied: raft.applied_index().unwrap_or(0),
-            resident_actors: residents.map_or(0, |residents| residents.len() as u64),
+            resident_actors: residents.map_or(0, |residents| residents.count as u64),
             due: due.map_or(0, |due| due.len() as u64),
         }
     }
@@ -167,17 +168,19 @@ impl OpsView for NodeOps {
     async fn actors(&self, limit: usize) -> Vec<ActorStatus> {
         let mut actors = Vec::new();
         for group in self.node.hosted().groups() {
-            for resident in self.residents(group, limit.saturating_sub(actors.len())).await {
+            for (resident, idle) in self.used_last(group, limit).await {
                 actors.push(ActorStatus {
                     entity: resident.entity.to_string(),
                     sequence: resident.sequence.0,
                     waiting: resident.waiting as u64,
                     owed: resident.delivering as u64,
-                    idle_ms: self.node.clock().now().since(resident.at.max(Timestamp::ZERO)).as_millis() as u64,
+                    idle_ms: idle.as_millis() as u64,
                 });
             }
         }
-        actors.sort_by_key(|actor| std::cmp::Reverse(actor.waiting));
+        // Whoever has commands waiting was used just now, so the busiest are among those used last.
+        actors.sort_by_key(|actor| (std::cmp::Reverse(actor.waiting), actor.idle_ms));
+        actors.truncate(limit);
         actors
     }
 

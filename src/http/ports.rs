@@ -175,7 +175,7 @@ pub struct ActorStatus {
     pub sequence: u64,
     /// Commands waiting.
     pub waiting: u64,
-    /// Commands it owes.
+    /// Commands it owes that are being delivered.
     pub owed: u64,
     /// Milliseconds since its last command.
     pub idle_ms: u64,

@@ -21,7 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,22 @@ pub enum ServeError {
     },
 }
 
+/// The addresses of both listeners, taken and not yet listened on: whoever connects is refused until the shop serves.
+/// Taking them first tells of an address in use, or of a certificate that cannot be read, before anything is opened.
+pub struct Doors {
+    public: (TcpSocket, SocketAddr),
+    ops: (TcpSocket, SocketAddr),
+    tls: Option<TlsAcceptor>,
+}
+
+impl Doors {
+    /// Takes the addresses and reads the certificate.
+    pub fn take(options: &HttpOptions) -> Result<Self, ServeError> {
+        let tls = options.tls.as_ref().map(tls_acceptor).transpose()?;
+        Ok(Self { public: bind(options.listen)?, ops: bind(options.ops_listen)?, tls })
+    }
+}
+
 /// A node's two listeners at work.
 pub struct Server {
     /// Where the public listener is.
@@ -62,12 +78,11 @@ pub struct Server {
     tasks: TaskTracker,
 }
 
-/// Binds both listeners and serves until [`Server::shutdown`].
-pub async fn serve(state: AppState) -> Result<Server, ServeError> {
-    let options = state.options().clone();
-    let tls = options.tls.as_ref().map(tls_acceptor).transpose()?;
-    let public = bind(options.listen).await?;
-    let ops = bind(options.ops_listen).await?;
+/// Listens on both addresses and serves until [`Server::shutdown`].
+pub async fn serve(state: AppState, doors: Doors) -> Result<Server, ServeError> {
+    let Doors { public, ops, tls } = doors;
+    let (public, ops) = (listen(public)?, listen(ops)?);
+    let options = state.options();
     let (http, ops_address) = (local(&public, options.listen)?, local(&ops, options.ops_listen)?);
     let tasks = TaskTracker::new();
     let (public_router, ops_router) = (super::public_router(&state), super::ops_router(&state));
@@ -176,13 +191,25 @@ fn protocol(options: &HttpOptions) -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// Connections that wait in the kernel's queue to be accepted; it takes as many as it is set up for, if that is fewer.
+const BACKLOG: u32 = 4_096;
 /// The smallest buffer hyper takes.
 const HEAD_BYTES_FLOOR: usize = 8192;
 /// Requests one HTTP/2 connection may have open: enough for a page, too few to starve others.
 const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 
-async fn bind(address: SocketAddr) -> Result<impl Listener<Io: 'static, Addr = SocketAddr>, ServeError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
+fn bind(address: SocketAddr) -> Result<(TcpSocket, SocketAddr), ServeError> {
+    let refuse = |source| ServeError::Bind { address, source };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(refuse)?;
+    // An address that connections of an earlier process still linger on is free all the same.
+    socket.set_reuseaddr(true).and_then(|()| socket.bind(address)).map_err(refuse)?;
+    Ok((socket, address))
+}
+
+fn listen(
+    (socket, address): (TcpSocket, SocketAddr),
+) -> Result<impl Listener<Io: 'static, Addr = SocketAddr>, ServeError> {
+    let listener = socket.listen(BACKLOG).map_err(|source| ServeError::Bind { address, source })?;
     Ok(listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "nodelay refused");

@@ -16,7 +16,6 @@ use super::payments::NetworkGateway;
 use super::power::Power;
 use super::time::{SimClock, WallClock};
 use super::trouble::Trouble;
-use crate::actors::shard::ShardOptions;
 use crate::cluster::hashing::ShardCount;
 use crate::cluster::node::{Node, NodeOptions, Seams};
 use crate::cluster::raft::group::RaftTiming;
@@ -184,7 +183,8 @@ fn node_options(machine: &Machine) -> NodeOptions {
         name: machine.name.clone(),
         shards: ShardCount::new(machine.manner.shards).expect("the scenario was checked"),
         timing: RaftTiming::default(),
-        shard: ShardOptions { idle_after: machine.manner.idle_after, ..ShardOptions::default() },
+        idle_after: machine.manner.idle_after,
+        residents_max: defaults.entities.resident_max as usize,
         in_flight_per_shard_max: defaults.router.in_flight_per_shard_max as usize,
         waiting_per_entity_max: defaults.entities.waiting_max as usize,
     }

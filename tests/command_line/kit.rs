@@ -55,8 +55,9 @@ impl Node {
     }
 
     pub fn terminate(mut self) -> std::process::ExitStatus {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let process = i32::try_from(self.process.id()).unwrap();
+        // SAFETY: sends a signal to a child that was not waited for yet, so the number is still its own.
+        assert_eq!(unsafe { libc::kill(process, libc::SIGTERM) }, 0);
         self.process.wait().unwrap()
     }
 }

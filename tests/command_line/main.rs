@@ -25,13 +25,14 @@ fn a_node_says_where_it_listens_serves_keys_and_status_and_stops_when_told() {
     stdout(&run(data.path(), &["key", "create", "--role", "ops", "--label", "night shift"]));
     let keys: Value = serde_json::from_str(&stdout(&run(data.path(), &["key", "list", "--json"]))).unwrap();
     assert_eq!(keys["items"].as_array().unwrap().len(), 2, "the key made offline and the key made online: {keys}");
-    let second = run(data.path(), &["serve"]);
+    let second = run(data.path(), &["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
     assert_eq!(second.status.code(), Some(6), "a second node on the same directory is refused");
     assert!(node.terminate().success());
 
     let verified: Value = serde_json::from_str(&stdout(&run(data.path(), &["journal", "verify", "--json"]))).unwrap();
     assert_eq!(verified["findings_total"], 0, "{verified}");
     assert!(verified["entities"].as_u64().unwrap() > 800, "every product and SKU of the demo: {verified}");
+    assert_eq!(verified["log_entries_ahead"], 0, "a stopped node has applied all it committed: {verified}");
     let records = stdout(&run(data.path(), &["journal", "inspect", "stock/TEA-001-50"]));
     assert!(records.contains("Received"), "{records}");
 }
@@ -47,6 +48,36 @@ fn a_killed_node_comes_back_with_its_catalogue_and_fills_it_once() {
     assert_eq!((&second["findings_total"], &first["findings_total"]), (&Value::from(0), &Value::from(0)));
     let received = stdout(&run(data.path(), &["journal", "inspect", "stock/TEA-001-50"]));
     assert_eq!(received.matches("Received").count(), 1, "{received}");
+}
+
+#[test]
+fn the_operators_token_is_the_owners_alone_and_drawn_anew_once_others_could_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let data = tempfile::tempdir().unwrap();
+    let token = data.path().join("ops.token");
+    let read = || (std::fs::read_to_string(&token).unwrap(), token.metadata().unwrap().permissions().mode() & 0o777);
+    drop(Node::start(data.path(), &[]));
+    let (first, mode) = read();
+    assert_eq!(mode, 0o600);
+    drop(Node::start(data.path(), &[]));
+    assert_eq!(read(), (first.clone(), 0o600), "it stays while nobody else can read it");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(Node::start(data.path(), &[]));
+    let (second, mode) = read();
+    assert!(second != first && mode == 0o600, "{mode:o}");
+}
+
+#[test]
+fn an_address_in_use_is_told_before_anything_is_touched() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let inside = data.path().join("shop");
+    let refused = run(&inside, &["serve", "--listen", &address, "--ops-listen", "127.0.0.1:0"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+    assert!(!inside.exists(), "nothing was tried");
 }
 
 #[test]

@@ -108,8 +108,9 @@ impl Node {
 
     /// Ends the node as an operator would; answers what it logged.
     pub fn terminate(mut self) -> String {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let process = i32::try_from(self.process.id()).unwrap();
+        // SAFETY: sends a signal to a child that was not waited for yet, so the number is still its own.
+        assert_eq!(unsafe { libc::kill(process, libc::SIGTERM) }, 0);
         assert!(self.process.wait().unwrap().success());
         std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }

@@ -77,13 +77,19 @@ impl Disk {
         self.directory.root().join("simulated-payments.ledger")
     }
 
-    /// The operators' token: drawn on first use, readable by the owner only.
+    /// The operators' token: drawn on first use and whenever anybody but the owner could have read it.
     pub fn ops_token(&self, rng: &dyn Rng) -> Result<String, Failure> {
         use std::io::Write;
-        use std::os::unix::fs::OpenOptionsExt;
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
         let path = self.directory.root().join("ops.token");
         match std::fs::read_to_string(&path) {
-            Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
+            Ok(token) if !token.trim().is_empty() => {
+                if std::fs::metadata(&path)?.permissions().mode() & 0o077 == 0 {
+                    return Ok(token.trim().to_owned());
+                }
+                tracing::warn!(file = %path.display(), "others could read the operators' token; a new one is drawn");
+                std::fs::remove_file(&path)?;
+            }
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
@@ -108,7 +114,7 @@ fn unusable(error: StorageError) -> Failure {
     match error {
         StorageError::Directory(error) => refused(error),
         StorageError::Log(LogError::Damaged { .. }) | StorageError::Gap { .. } => Failure::new(Exit::Findings, error)
-            .advise("restore a backup, or the damaged file from a copy; what was cut off it is kept in set-aside/"),
+            .advise("restore a backup, or put a good copy of the named file back; nothing was changed or removed"),
         error @ (StorageError::Store(StoreError::Full) | StorageError::Log(LogError::Full)) => {
             Failure::new(Exit::Failed, error)
                 .advise("free space on the file system of the data directory and start again")

@@ -1,9 +1,10 @@
 //! Puts a shop together: data directory, log, store, node, read side, payments, HTTP. The only place that knows them
 //! all.
 //!
-//! Order of start: disk → node (groups recover and lead) → projections → listeners. Order of stop: listeners (requests
-//! in flight are answered) → projections → node (actors end, groups stop, store and log are synced and closed). A
-//! crash at any moment is an unclean stop and nothing else: the next start recovers what the log holds.
+//! Order of start: addresses (taken, not listened on) → disk → node (groups recover and lead) → projections →
+//! listeners. Order of stop: listeners (requests in flight are answered) → projections → node (entities finish what
+//! they heard, groups stop, store and log are synced and closed). A crash at any moment is an unclean stop and nothing
+//! else: the next start recovers what the log holds.
 
 pub(super) mod backups;
 mod disk;
@@ -23,6 +24,7 @@ use crate::cluster::node::{Node, Seams};
 use crate::cluster::upkeep::{Upkeep, UpkeepOptions};
 use crate::config::Config;
 use crate::http;
+use crate::http::ServeError;
 use crate::http::outgoing::Outgoing;
 use crate::payments::courier::PaymentCourier;
 use crate::payments::gateway::{Gateways, PaymentGateway};
@@ -99,6 +101,8 @@ impl Shop {
     /// Starts everything the configuration asks for.
     pub(crate) async fn open(config: &Config, prometheus: PrometheusHandle) -> Result<Self, Failure> {
         let endpoints = outgoing::endpoints(config)?;
+        let http = options::http(config)?;
+        let doors = http::Doors::take(&http).map_err(not_listening)?;
         let Core { node, disk, provider, gateways, rng } = Core::open(config).await?;
         let search = TantivySearchIndex::open(disk.search(), Arc::new(SystemClock::new())).await?;
         let groups = node.shards().groups().collect();
@@ -109,8 +113,8 @@ impl Shop {
         let outgoing = outgoing::start(endpoints, &node, &disk).await?;
         let shown = (outgoing.statuses(), prometheus);
         let parts = ports::parts(&node, &read_side, rng, gateways, &disk, shown)?;
-        let state = http::AppState::new(options::http(config)?, parts);
-        let server = http::serve(state).await.map_err(|error| Failure::new(Exit::Usage, error))?;
+        let state = http::AppState::new(http, parts);
+        let server = http::serve(state, doors).await.map_err(|error| Failure::new(Exit::Failed, error))?;
         Ok(Self { node, server, read_side, outgoing, webhooks, upkeep, disk })
     }
 
@@ -135,6 +139,15 @@ impl Shop {
         self.node.stop().await;
         drop(self.disk);
     }
+}
+
+/// Told before anything is opened.
+fn not_listening(error: ServeError) -> Failure {
+    let advice = match error {
+        ServeError::Bind { .. } => "stop what uses the address, or choose another with --listen and --ops-listen",
+        ServeError::Tls { .. } => "http.tls_certificate and http.tls_key name PEM files this user can read",
+    };
+    Failure::new(Exit::Usage, error).advise(advice)
 }
 
 /// Ends its task with itself.

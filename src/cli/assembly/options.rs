@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::actors::shard::ShardOptions;
 use crate::cli::exit::{Exit, Failure};
 use crate::cluster::hashing::ShardCount;
 use crate::cluster::node::NodeOptions;
@@ -20,7 +19,6 @@ const FOUNDER: u64 = 1;
 /// What the node is given.
 pub fn node(config: &Config) -> NodeOptions {
     let shards = ShardCount::new(config.node.shards).expect("the configuration's bounds are the cluster's");
-    let residents_max = (config.entities.resident_max as usize).div_ceil(shards.get() as usize);
     NodeOptions {
         member: FOUNDER,
         name: "node-1".to_owned(),
@@ -30,7 +28,8 @@ pub fn node(config: &Config) -> NodeOptions {
             election_min_ms: config.raft.election_min_ms.0,
             election_max_ms: config.raft.election_max_ms.0,
         },
-        shard: ShardOptions { idle_after: Duration::from_secs(config.entities.idle_seconds.0), residents_max },
+        idle_after: Duration::from_secs(config.entities.idle_seconds.0),
+        residents_max: config.entities.resident_max as usize,
         in_flight_per_shard_max: config.router.in_flight_per_shard_max as usize,
         waiting_per_entity_max: config.entities.waiting_max as usize,
     }
