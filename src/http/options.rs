@@ -102,14 +102,14 @@ impl Default for Limits {
         Self {
             connections_max: 10_000,
             in_flight_max: 4_096,
-            event_streams_max: 4_096,
-            body_bytes_max: 256 * 1024,
+            event_streams_max: 10_000,
+            body_bytes_max: 1024 * 1024,
             import_bytes_max: 1024 * 1024 * 1024,
-            head_bytes_max: 16 * 1024,
+            head_bytes_max: 32 * 1024,
             headers_max: 64,
-            client_requests_per_second: 100,
-            client_burst: 200,
-            client_keys_per_day: 100_000,
+            client_requests_per_second: 200,
+            client_burst: 400,
+            client_keys_per_day: 1_000_000,
             clients_max: 100_000,
         }
     }
@@ -118,10 +118,10 @@ impl Default for Limits {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            head: Duration::from_secs(30),
+            head: Duration::from_secs(10),
             body: Duration::from_secs(30),
             command: Duration::from_secs(10),
-            request: Duration::from_secs(60),
+            request: Duration::from_secs(40),
             tls_handshake: Duration::from_secs(5),
             event_keep_alive: Duration::from_secs(15),
             keys_refresh: Duration::from_secs(2),

@@ -133,6 +133,6 @@ async fn what_is_not_json_is_refused_as_such() {
     let twice = r#"{"currency":"USD","currency":"EUR"}"#;
     let twice = shop.call(Method::POST, "/v1/carts").header("content-type", "application/json").body(twice);
     twice.send().await.problem(400, "invalid_request");
-    let huge = shop.post("/v1/carts", Value::String("x".repeat(300 * 1024))).send().await;
-    assert_eq!(huge.problem(413, "too_large")["limit"], 256 * 1024);
+    let huge = shop.post("/v1/carts", Value::String("x".repeat(1100 * 1024))).send().await;
+    assert_eq!(huge.problem(413, "too_large")["limit"], 1024 * 1024);
 }

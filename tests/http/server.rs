@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use stockroom::http::options::TlsFiles;
-use stockroom::http::{HttpOptions, Server, serve};
+use stockroom::http::{Doors, HttpOptions, Server, serve};
 use stockroom::payments::gateway::Gateways;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,7 +21,8 @@ async fn started(change: impl FnOnce(&mut HttpOptions)) -> (Shop, Server) {
     options.ops_listen = options.listen;
     change(&mut options);
     let shop = Shop::with(options, Gateways::default()).await;
-    let server = serve(shop.state.clone()).await.unwrap();
+    let doors = Doors::take(shop.state.options()).unwrap();
+    let server = serve(shop.state.clone(), doors).await.unwrap();
     (shop, server)
 }
 

@@ -103,3 +103,14 @@ fn parse_network(text: &str) -> Result<ipnet::IpNet, Failure> {
             .advise("write e.g. 10.0.0.0/8 or 192.0.2.1")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So that what is tested over HTTP is what is shipped.
+    #[test]
+    fn listeners_by_default_are_what_the_default_configuration_says() {
+        assert_eq!(http(&Config::default()).unwrap(), HttpOptions::default());
+    }
+}
