@@ -72,7 +72,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("openraft", &["src/cluster/"]),
     ("tantivy", &["src/projections/"]),
     ("figment", &["src/config"]),
-    ("clap", &["src/cli/", "src/main.rs", "src/sim/command.rs"]),
+    ("clap", &["src/cli/", "src/main.rs", "src/sim/command/"]),
     ("anyhow", &["src/cli/", "src/main.rs"]),
     ("axum", &["src/http/", "src/payments/", "src/cli/", "src/sim/"]),
     ("getrandom", &["src/rng.rs"]),

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::history::Row;
 use super::model::{Money, Shop};
+use super::time::now_ms;
 use super::workload::{Visitor, sku};
+use super::{failure, laws};
 use crate::domain::books::{Books, ProviderAccount};
 use crate::domain::ids::EntityId;
 use crate::domain::invariants;
@@ -23,16 +25,31 @@ use crate::persistence::journal::{Journal, JournalError};
 use crate::persistence::log::GroupId;
 
 /// A law that does not hold.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Broken {
     /// Which.
     pub law: String,
-    /// About what, and how.
+    /// About what, and how; names who it is about first.
     pub detail: String,
+    /// Whom it is about, `kind/key`, as far as that is one.
+    pub entity: Option<String>,
+    /// The world's step after which it was seen.
+    pub step: u64,
+    /// Virtual milliseconds since the world began.
+    pub at_ms: u64,
+}
+
+impl Broken {
+    /// Seen now, about whoever the detail names first; the runner adds the step.
+    pub fn new(law: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        let entity = failure::entity_in(&detail);
+        Self { law: law.to_owned(), detail, entity, step: 0, at_ms: now_ms() }
+    }
 }
 
 fn broken(law: &str, detail: impl Into<String>) -> Broken {
-    Broken { law: law.to_owned(), detail: detail.into() }
+    Broken::new(law, detail)
 }
 
 /// Every order the shop knows, by id, as its entity shows it.
@@ -67,6 +84,7 @@ pub async fn read_orders(merchant: &Visitor, history: &[Row]) -> Result<(Orders,
         if orders.contains_key(&id) {
             continue;
         }
+        laws::checked("SIM-ACCEPTED-IS-KEPT");
         match merchant.read(format!("/v1/orders/{id}")).await {
             Ok(order) => drop(orders.insert(id, order)),
             Err(error) => missing.push(broken("SIM-ACCEPTED-IS-KEPT", format!("order {id} was acknowledged: {error}"))),
@@ -153,6 +171,7 @@ pub async fn check_journals(
     for (order, account) in accounts(audit) {
         books.add_account(order, account);
     }
+    laws::checked_books();
     found.extend(books.breaches().into_iter().map(|breach| broken(breach.law, breach.detail)));
     Ok((found, records))
 }
@@ -175,12 +194,14 @@ async fn replay(
                 record.events.iter().for_each(|event| state.apply(event, record.at));
                 state.assert_invariants();
             }));
+            laws::checked("SIM-REPLAY");
+            laws::checked_entity(entity.kind);
             if replayed.is_err() {
                 found.push(broken("SIM-REPLAY", format!("{entity} panics at record {}", record.sequence)));
                 return Ok((None, count));
             }
             if let Some(snapshot) = snapshot.as_ref().filter(|snapshot| snapshot.sequence == record.sequence)
-                && format!("{:?}", snapshot.state) != format!("{state:?}")
+                && differs(&snapshot.state, &state)
             {
                 found.push(broken("SIM-SNAPSHOT", format!("{entity}: the snapshot at {} differs", record.sequence)));
             }
@@ -188,7 +209,13 @@ async fn replay(
     }
 }
 
-fn accounts(audit: &Audit) -> BTreeMap<crate::domain::ids::OrderId, ProviderAccount> {
+fn differs(snapshot: &AnyState, replayed: &AnyState) -> bool {
+    laws::checked("SIM-SNAPSHOT");
+    format!("{snapshot:?}") != format!("{replayed:?}")
+}
+
+/// What the provider has for each order.
+pub fn accounts(audit: &Audit) -> BTreeMap<crate::domain::ids::OrderId, ProviderAccount> {
     let mut accounts: BTreeMap<_, ProviderAccount> = BTreeMap::new();
     for account in audit.accounts.values() {
         let sum = accounts.entry(account.order).or_default();

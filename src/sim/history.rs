@@ -146,6 +146,11 @@ impl History {
         self.lock().clone()
     }
 
+    /// Lines from the one with this number on, counted from zero.
+    pub fn since(&self, number: usize) -> Vec<Row> {
+        self.lock().get(number..).unwrap_or_default().to_vec()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Row>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::history::{Fact, Row};
+use super::laws;
 
 /// A law that does not hold: its name, and how.
 pub type Complaint = (&'static str, String);
@@ -98,6 +99,7 @@ impl Shop {
     }
 
     fn hear_hold(&mut self, hold: &str, sku: &str, units: u64) {
+        laws::checked("SIM-IDS-ARE-FRESH");
         if self.holds.insert(hold.to_owned(), (sku.to_owned(), units)).is_some() {
             self.complain("SIM-IDS-ARE-FRESH", format!("hold {hold} was given out twice"));
         }
@@ -111,6 +113,7 @@ impl Shop {
         money: &BTreeMap<String, Money>,
     ) -> Vec<Complaint> {
         for (id, known) in &self.orders.clone() {
+            laws::checked("SIM-ACCEPTED-IS-KEPT");
             match orders.get(id) {
                 Some(shown) => self.compare_order(id, known, shown),
                 None => self.complain("SIM-ACCEPTED-IS-KEPT", format!("order {id} was acknowledged and is not there")),
@@ -139,6 +142,7 @@ impl Shop {
     }
 
     fn compare_order(&mut self, id: &str, known: &Order, shown: &Value) {
+        laws::checked("SIM-ORDER-IS-WHAT-WAS-ASKED");
         if !known.lines.is_empty() && lines_of(shown) != known.lines {
             let detail = format!("order {id}: asked {:?}, is {shown}", known.lines);
             self.complain("SIM-ORDER-IS-WHAT-WAS-ASKED", detail);
@@ -150,6 +154,9 @@ impl Shop {
         if known.refunded && known.restocked != (restocked > 0) {
             self.complain("SIM-ACCEPTED-IS-KEPT", format!("order {id}: restock asked {}, {shown}", known.restocked));
         }
+        if !known.holds.is_empty() {
+            laws::checked("SIM-HOLD-IS-HELD");
+        }
         let failure = &shown["failure"];
         let held = failure["sku"].as_str().is_some_and(|sku| known.holds.contains_key(sku));
         if held && failure["code"] == "insufficient_stock" {
@@ -160,6 +167,7 @@ impl Shop {
     fn one_order_per_cart(&mut self) {
         let (mut carts, mut doubled) = (BTreeSet::new(), Vec::new());
         for (id, order) in self.orders.iter().filter(|(_, order)| !order.cart.is_empty()) {
+            laws::checked("SIM-ONE-ORDER-PER-CART");
             if !carts.insert(&order.cart) {
                 doubled.push(format!("cart {} became order {id} and another one", order.cart));
             }
@@ -168,6 +176,7 @@ impl Shop {
     }
 
     fn compare_money(&mut self, id: &str, shown: &Value, money: Money) {
+        laws::checked("SIM-ONE-CHARGE");
         let total = shown["totals"]["total"].as_u64().unwrap_or(u64::MAX);
         let sum =
             |refunds: &Value| refunds.as_array().into_iter().flatten().filter_map(|one| one["amount"].as_u64()).sum();
@@ -187,6 +196,8 @@ impl Shop {
     }
 
     fn compare_stock(&mut self, sku: &str, account: &Value, orders: &BTreeMap<String, Value>) {
+        laws::checked("SIM-SOLD-ONCE");
+        laws::checked("SIM-UNITS-ADD-UP");
         let received = self.received.get(sku).copied().unwrap_or_default();
         let units = |of: BTreeMap<String, u64>| of.get(sku).copied().unwrap_or_default();
         let selling = orders.values().filter(|order| SOLD.contains(&state(order)));

@@ -20,12 +20,14 @@ use super::network::Line;
 use super::payments::{self, NetworkSink};
 use super::power::Power;
 use super::provider::Moods;
-use super::report::Outcome;
-use super::scenario::Scenario;
+use super::report::{Counts, Outcome};
+use super::scenario::{self, Scenario};
 use super::time::{WallClock, set_now};
 use super::trace::Trace;
 use super::trouble::Trouble;
+use super::watch::Watch;
 use super::workload::{self, Crowd, Visitor};
+use super::{laws, meter, scene};
 use crate::cluster::hashing::ShardCount;
 use crate::payments::simulated::SimulatedProvider;
 use crate::persistence::journal::Journal;
@@ -71,18 +73,54 @@ impl Shared {
         }
     }
 
+    fn provider(&self) -> Option<Arc<SimulatedProvider>> {
+        self.provider.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn enter(&self, phase: Phase, history: &History, name: &'static str) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+        meter::set_open(true);
         history.add("world", Fact::Phase { name });
     }
 }
 
+/// Where a run stops before its end, and what is looked at there.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// After this step of the world.
+    pub step: Option<u64>,
+    /// Whose state is shown.
+    pub entity: Option<String>,
+}
+
 /// Runs one seed of a scenario in this process; call it once per process.
-pub fn run(scenario: Scenario, seed: u64, trace: &Trace) -> Outcome {
+pub fn run(scenario: Scenario, seed: u64, trace: &Trace, stop: &Stop) -> Outcome {
     let (scenario, history) = (Arc::new(scenario), History::default());
     let shared = Arc::new(Shared { phase: AtomicU8::new(0), provider: Mutex::default(), verdict: Mutex::default() });
-    let world = &scenario.world;
-    let mut sim = Builder::new()
+    let mut sim = network(&scenario.world, seed);
+    let trouble = Trouble::new(history.clone());
+    let machines: Vec<Arc<Machine>> =
+        (1..=scenario.world.nodes).map(|number| machine(&scenario, seed, number, &trouble)).collect();
+    let names: Vec<String> = machines.iter().map(|machine| machine.name.clone()).collect();
+    for machine in &machines {
+        let machine = machine.clone();
+        sim.host(machine.name.clone(), move || host::run(machine.clone()));
+    }
+    host_provider(&mut sim, seed, &shared, moods(&scenario, seed, &names, &trouble));
+    let director = direct(scenario.clone(), seed, machines.clone(), history.clone(), shared.clone());
+    sim.client(DIRECTOR, async move { director.await.map_err(Into::into) });
+    let peers = [payments::HOST, DIRECTOR].map(str::to_owned).into_iter().chain(names).collect();
+    let slowest = Duration::from_micros(scenario.world.latency_max_us);
+    let breaker = Breaker::new(scenario.faults.clone(), peers, machines.clone(), history.clone(), slowest);
+    let safety = Duration::from_secs(scenario.world.safety_s);
+    let watch = Watch::new(&machines, history.clone(), trace.clone(), safety);
+    let mut world = World { sim, breaker, watch, trouble, shared, machines, history, steps: 0, found: Vec::new() };
+    world.drive(stop.step);
+    world.judge(&scenario, seed, trace, stop)
+}
+
+fn network<'a>(world: &scenario::World, seed: u64) -> Sim<'a> {
+    let sim = Builder::new()
         .simulation_duration(LONGEST)
         .tick_duration(Duration::from_millis(world.tick_ms))
         .min_message_latency(Duration::from_micros(world.latency_min_us))
@@ -91,44 +129,22 @@ pub fn run(scenario: Scenario, seed: u64, trace: &Trace) -> Outcome {
         .rng_seed(SeededRng::stream(seed, "network").next_u64())
         .build();
     sim.set_message_latency_curve(f64::from(world.latency_curve));
-    let trouble = Trouble::new(history.clone());
-    let machines: Vec<Arc<Machine>> =
-        (1..=world.nodes).map(|number| machine(&scenario, seed, number, &trouble)).collect();
-    let names: Vec<String> = machines.iter().map(|machine| machine.name.clone()).collect();
-    for machine in &machines {
-        let machine = machine.clone();
-        sim.host(machine.name.clone(), move || host::run(machine.clone()));
-    }
-    let (provided, moods) = (shared.clone(), moods(&scenario, seed, &names, &trouble));
+    sim
+}
+
+fn host_provider(sim: &mut Sim<'_>, seed: u64, shared: &Arc<Shared>, moods: Moods) {
+    let shared = shared.clone();
     sim.host(payments::HOST, move || {
-        let (provided, moods) = (provided.clone(), moods.clone());
+        let (shared, moods) = (shared.clone(), moods.clone());
         async move {
             let provider = payments::provider(Arc::new(SeededRng::stream(seed, "provider")));
-            *provided.provider.lock().unwrap_or_else(PoisonError::into_inner) = Some(provider.clone());
+            *shared.provider.lock().unwrap_or_else(PoisonError::into_inner) = Some(provider.clone());
             let (name, power) = (payments::HOST.to_owned(), Power::default());
             let (trouble, rng) = (moods.trouble.clone(), moods.rng.clone());
             let line = Line { name, power, trouble, rng, reset_one_in: 0, loss_one_in: 0 };
             payments::run(provider, moods, line).await
         }
     });
-    let director = direct(scenario.clone(), seed, machines.clone(), history.clone(), shared.clone());
-    sim.client(DIRECTOR, async move { director.await.map_err(Into::into) });
-    let peers = [payments::HOST, DIRECTOR].map(str::to_owned).into_iter().chain(names).collect();
-    let slowest = Duration::from_micros(world.latency_max_us);
-    let mut breaker = Breaker::new(scenario.faults.clone(), peers, machines, history.clone(), slowest);
-    let ended = drive(&mut sim, &mut breaker, &trouble, &shared);
-    let elapsed = sim.elapsed();
-    drop(sim);
-    let mut verdict = shared.verdict.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-    if let Err(error) = ended {
-        verdict.broken.push(Broken { law: "SIM-RUNS".to_owned(), detail: error });
-    }
-    let (hash, lines) = trace.hash();
-    Outcome::new(&scenario, seed, elapsed, &history.rows(), verdict.orders, verdict.records, verdict.broken).traced(
-        hash,
-        lines,
-        trace.errors(),
-    )
 }
 
 fn moods(scenario: &Scenario, seed: u64, nodes: &[String], trouble: &Trouble) -> Moods {
@@ -165,21 +181,80 @@ fn machine(scenario: &Scenario, seed: u64, number: u32, trouble: &Trouble) -> Ar
     })
 }
 
-/// Steps the world until everybody has gone home, breaking things on the way.
-fn drive(sim: &mut Sim<'_>, breaker: &mut Breaker, trouble: &Trouble, shared: &Shared) -> Result<(), String> {
-    loop {
-        set_now(sim.elapsed());
-        match sim.step() {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(error) => return Err(error.to_string()),
+/// A world on its way.
+struct World<'a> {
+    sim: Sim<'a>,
+    breaker: Breaker,
+    watch: Watch,
+    trouble: Trouble,
+    shared: Arc<Shared>,
+    machines: Vec<Arc<Machine>>,
+    history: History,
+    steps: u64,
+    /// Laws that do not hold.
+    found: Vec<Broken>,
+}
+
+impl World<'_> {
+    /// Steps the world until everybody has gone home, a law is broken or the last step wanted is made, breaking things
+    /// on the way.
+    fn drive(&mut self, last: Option<u64>) {
+        while last.is_none_or(|last| self.steps < last) {
+            set_now(self.sim.elapsed());
+            self.steps += 1;
+            let ended = self.sim.step();
+            self.look();
+            match ended {
+                Ok(false) if self.found.is_empty() => {}
+                Ok(_) => return,
+                Err(error) => return self.found.push(Broken::new("SIM-RUNS", error.to_string())),
+            }
+            let phase = self.shared.phase();
+            self.trouble.switch(phase == Phase::Safety);
+            match phase {
+                Phase::Setup => {}
+                Phase::Safety => self.breaker.strike(&mut self.sim),
+                Phase::Heal => self.breaker.heal(&mut self.sim),
+            }
         }
-        let phase = shared.phase();
-        trouble.switch(phase == Phase::Safety);
-        match phase {
-            Phase::Setup => {}
-            Phase::Safety => breaker.strike(sim),
-            Phase::Heal => breaker.heal(sim),
+    }
+
+    fn look(&mut self) {
+        let audit = || self.shared.provider().map(|provider| provider.audit());
+        self.found.extend(self.watch.look(self.steps, self.sim.elapsed(), audit));
+    }
+
+    /// Takes the world apart and says what became of it.
+    fn judge(self, scenario: &Scenario, seed: u64, trace: &Trace, stop: &Stop) -> Outcome {
+        let World { sim, mut watch, shared, machines, history, steps, mut found, .. } = self;
+        let (elapsed, rows) = (sim.elapsed(), history.rows());
+        let entity = found.first().and_then(|broken| broken.entity.clone()).or(stop.entity.clone());
+        // Taken apart, nobody is doing anything any more.
+        let scene = scene::describe(&machines, &watch, &rows, steps, entity.as_deref());
+        drop(sim);
+        let verdict = shared.verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if verdict.is_some() && found.is_empty() {
+            found.extend(watch.rest());
+        }
+        let verdict = verdict.unwrap_or_default();
+        // The named laws come before what follows from them.
+        found.extend(verdict.broken);
+        found.iter_mut().for_each(|broken| broken.step = steps);
+        let mut counts = Counts::of(elapsed, &rows, &verdict.orders);
+        (counts.laws, counts.states, counts.requests) = (laws::counts(), watch.states(), meter::reading());
+        let entity = found.first().and_then(|broken| broken.entity.clone()).or(entity);
+        let (hash, trace_lines) = trace.hash();
+        Outcome {
+            steps,
+            records: verdict.records,
+            broken: found,
+            trace: hash,
+            trace_lines,
+            errors: trace.errors(),
+            journal: entity.as_deref().map_or(Vec::new(), |entity| watch.journal(entity)),
+            scene,
+            history: rows,
+            ..Outcome::new(scenario, seed, counts)
         }
     }
 }
@@ -207,24 +282,25 @@ async fn direct(
     while let Some(left) = crowd.visits.join_next().await {
         left.map_err(|error| format!("a visitor fell over: {error}"))??;
     }
+    meter::set_open(false);
     history.add("world", Fact::Phase { name: "liveness" });
     let deadline = Instant::now() + Duration::from_secs(scenario.world.liveness_s);
     let (orders, mut broken) = loop {
         let (orders, missing) = checks::read_orders(&merchant, &history.rows()).await?;
+        laws::checked("SIM-ORDERS-END");
         let settled = checks::all_ended(&orders) && !Shop::of(&history.rows()).waits(&orders);
         if settled && checks::nothing_is_held(&merchant, scenario.shop.products).await? {
             break (orders, missing);
         }
         if Instant::now() > deadline {
             let stuck = orders.values().filter(|order| !checks::all_ended(&[(String::new(), (*order).clone())].into()));
-            let details = stuck.map(|order| Broken { law: "SIM-ORDERS-END".to_owned(), detail: order.to_string() });
+            let details = stuck.map(|order| still_open(order));
             break (orders.clone(), missing.into_iter().chain(details).collect());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     };
     history.add("world", Fact::Phase { name: "rest" });
-    let audit = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|books| books.audit());
-    let audit = audit.ok_or("the provider never started")?;
+    let audit = shared.provider().map(|provider| provider.audit()).ok_or("the provider never started")?;
     broken.extend(checks::check_shop(&merchant, scenario.shop.products, &history.rows(), &orders, &audit).await?);
     let mut records = 0;
     let shards = ShardCount::new(scenario.world.shards).ok_or("the scenario was checked")?;
@@ -239,4 +315,9 @@ async fn direct(
     let verdict = Verdict { broken, orders, records };
     *shared.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
     Ok(())
+}
+
+fn still_open(order: &serde_json::Value) -> Broken {
+    let id = order["id"].as_str().unwrap_or_default();
+    Broken::new("SIM-ORDERS-END", format!("order {id} is still under way: {order}"))
 }

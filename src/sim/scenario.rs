@@ -12,7 +12,7 @@ use toml::Value;
 
 mod options;
 
-pub use options::{Faults, Merchants, Provider, Shop, Shoppers, World};
+pub use options::{Expect, Faults, Merchants, Provider, Shop, Shoppers, World};
 
 use crate::rng::{Rng, SeededRng};
 
@@ -42,6 +42,9 @@ pub struct Scenario {
     /// How the payment provider misbehaves.
     #[serde(default)]
     pub provider: Provider,
+    /// What it must be like besides right.
+    #[serde(default)]
+    pub expect: Expect,
 }
 
 /// Why a scenario cannot be run.
@@ -127,6 +130,7 @@ impl Scenario {
             (self.world.drift_ppm.unsigned_abs() <= 500_000, "world.drift_ppm: at most half as fast or half again"),
             (self.faults.clock_drift_max_ppm <= 500_000, "faults.clock_drift_max_ppm: at most 500000"),
             (self.shoppers.lines_max >= 1, "shoppers.lines_max: at least 1"),
+            (self.expect.availability_percent_min <= 100, "expect.availability_percent_min: at most 100"),
             (!self.shoppers.tokens.is_empty(), "shoppers.tokens: at least one"),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule.to_owned()))

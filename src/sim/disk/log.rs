@@ -114,6 +114,11 @@ impl SimLog {
         self.lock().fails = false;
     }
 
+    /// Changes that wait to be synced.
+    pub fn unsynced(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     /// Syncs whatever is queued, again and again; the node's host runs it.
     pub async fn run(self: Arc<Self>, rng: Arc<dyn Rng>) {
         loop {

@@ -1,7 +1,7 @@
 //! The store on a simulated disk: a crash takes it back to any earlier state between two batches since its last sync.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +21,8 @@ type Undo = Vec<(Bytes, Option<Bytes>)>;
 #[derive(Default)]
 struct State {
     rows: BTreeMap<Bytes, Bytes>,
+    /// How often the rows changed, crashes included.
+    changes: u64,
     /// Of every batch since the last sync, oldest first.
     undo: std::collections::VecDeque<Undo>,
     closed: bool,
@@ -51,6 +53,7 @@ impl SimStore {
     pub fn crash(&self, rng: &dyn Rng) -> u64 {
         let mut state = self.lock();
         let reverted = below(rng, state.undo.len() as u64 + 1);
+        state.changes += 1;
         for _ in 0..reverted {
             let undo = state.undo.pop_back().expect("not more than there are");
             for (key, value) in undo.into_iter().rev() {
@@ -66,8 +69,18 @@ impl SimStore {
     pub fn vanish(&self) -> u64 {
         let mut state = self.lock();
         let batches = state.undo.len() as u64;
-        *state = State::default();
+        *state = State { changes: state.changes + 1, ..State::default() };
         batches
+    }
+
+    /// How often its rows changed: as long as that is the same, so are they.
+    pub fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// The same rows for somebody who looks from outside the world: without power, and seen by no armed step.
+    pub fn aside(self: &Arc<Self>) -> Arc<dyn Store> {
+        Arc::new(Aside(self.clone()))
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
@@ -80,11 +93,48 @@ impl SimStore {
     }
 }
 
+/// A store as somebody outside the world sees it; reads are answered at once, writes not at all.
+struct Aside(Arc<SimStore>);
+
+#[async_trait]
+impl Store for Aside {
+    async fn write(&self, _: WriteBatch) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.0.lock().rows.get(&key).cloned())
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        scan_rows(&self.0.lock().rows, &scan)
+    }
+
+    async fn read(&self, reads: Reads) -> Result<(), StoreError> {
+        reads(&self.0.lock().rows)
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn queue_depth(&self) -> usize {
+        0
+    }
+
+    async fn disk_bytes(&self) -> u64 {
+        self.0.disk_bytes().await
+    }
+
+    async fn close(&self) {}
+}
+
 #[async_trait]
 impl Store for SimStore {
     async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
         self.power.pass(Step::Store).await;
         let mut state = self.open()?;
+        state.changes += 1;
         let mut undo = Undo::with_capacity(batch.changes.len());
         for change in batch.changes {
             let (key, value) = match change {

@@ -3,7 +3,11 @@
 //! A fault or verb whose number is zero is switched off. `…_every_s` are averages: an event comes after anything
 //! between nothing and twice that. `…_one_in` are odds. `…_max_…` bound a draw that starts at zero.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::sim::meter::Reading;
 
 /// Machines and network.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -174,6 +178,8 @@ pub struct Faults {
     pub down_max_ms: u64,
     /// Of so many crashes one takes the store with it.
     pub store_vanishes_one_in: u64,
+    /// Of so many crashes one loses what the disk said was synced: a disk that lies. Laws must break.
+    pub lose_synced_one_in: u64,
     /// Of so many crashes one flips a bit of what was being written to the log.
     pub bit_flip_one_in: u64,
     /// Seconds between syncs that fail, each of which ends its node.
@@ -242,4 +248,37 @@ pub struct Provider {
     pub webhook_twice_one_in: u64,
     /// Of so many payments one is told by webhook before it is answered.
     pub webhook_first_one_in: u64,
+}
+
+/// What a run must be like besides right. Zero: no expectation.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Longest latency of all requests but one in a hundred while the shop is open, milliseconds.
+    pub p99_ms_max: u64,
+    /// Least share of requests that are answered, and not by a 5xx, percent.
+    pub availability_percent_min: u64,
+    /// Fewest commands accepted per minute of the safety phase.
+    pub accepted_per_minute_min: u64,
+}
+
+impl Expect {
+    /// What was expected and is not so, in words.
+    pub fn missed(&self, reading: &Reading, safety: Duration) -> Vec<String> {
+        let mut missed = Vec::new();
+        let p99_ms = reading.latency_micros(99).div_ceil(1_000);
+        if self.p99_ms_max > 0 && p99_ms > self.p99_ms_max {
+            missed.push(format!("p99 latency is {p99_ms} ms, expected at most {}", self.p99_ms_max));
+        }
+        let available = reading.availability_percent();
+        if available < self.availability_percent_min as f64 {
+            missed.push(format!("availability is {available:.2} %, expected {}", self.availability_percent_min));
+        }
+        let per_minute = reading.accepted * 60 / safety.as_secs().max(1);
+        if per_minute < self.accepted_per_minute_min {
+            let least = self.accepted_per_minute_min;
+            missed.push(format!("{per_minute} commands are accepted per minute, expected at least {least}"));
+        }
+        missed
+    }
 }

@@ -13,6 +13,7 @@ use super::{INSIST_MAX, Visitor, product, sku};
 use crate::sim::client::Call;
 use crate::sim::disk::{below, within};
 use crate::sim::history::Fact;
+use crate::sim::laws;
 use crate::sim::scenario::{Merchants, Scenario};
 
 impl Visitor {
@@ -82,6 +83,7 @@ impl Visitor {
             let file = rows.collect::<Vec<_>>().join("\n");
             let call = Call::new(Method::POST, "/v1/admin/products:import").bytes(file).key(self.draw_key());
             let report = self.must(&call.content_type("application/x-ndjson")).await?;
+            laws::checked("SIM-IMPORT-IS-TAKEN");
             if report["failed"] != 0 {
                 let detail = format!("importing the catalogue as it is: {report}");
                 self.tell(Fact::Odd { law: "SIM-IMPORT-IS-TAKEN", detail });

@@ -17,6 +17,7 @@ use super::client::{Call, NoAnswer, Reply, send};
 use super::disk::within;
 use super::history::{Fact, History};
 use super::host::OPS_TOKEN;
+use super::meter::{self, Request};
 use super::network::{HTTP_PORT, OPS_PORT};
 use super::scenario::Scenario;
 use crate::rng::{Rng, SeededRng};
@@ -86,7 +87,10 @@ impl Visitor {
             Some(token) => call.clone().bearer(token),
             None => call.clone(),
         };
-        send(&self.node, HTTP_PORT, &call, self.patience).await
+        let request = Request::begin(&self.name, &call);
+        let outcome = send(&self.node, HTTP_PORT, &call, self.patience).await;
+        request.end(&outcome);
+        outcome
     }
 
     /// Sends until there is a definite answer, at most so many times; says how many it took.
@@ -97,6 +101,7 @@ impl Visitor {
             let try_again = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
             let settled = outcome.as_ref().is_ok_and(|reply| !try_again(reply.status));
             if settled || attempt == attempts_max {
+                meter::command(call, &outcome);
                 return (outcome, attempt);
             }
             let pause = Duration::from_millis(50 << attempt.min(6));

@@ -14,6 +14,7 @@ use super::{ATTEMPTS_MAX, Visitor, sku};
 use crate::sim::client::{Call, NoAnswer, Reply};
 use crate::sim::disk::{below, within};
 use crate::sim::history::Fact;
+use crate::sim::laws;
 use crate::sim::scenario::{Scenario, Shoppers};
 
 /// SKU → units.
@@ -124,6 +125,7 @@ impl Visitor {
         let (one, other) = tokio::join!(self.fill(scenario, cart), self.fill(scenario, cart));
         let (one, other) = (one?, other?);
         let shown = self.step("look at the cart", &Call::new(Method::GET, format!("/v1/carts/{cart}"))).await?;
+        laws::checked("SIM-LAST-WRITE-STANDS");
         let lines = lines_of(&shown);
         let written = |sku: &String| [one.get(sku), other.get(sku)];
         let stands = |sku: &String| written(sku).contains(&lines.get(sku));
@@ -145,6 +147,7 @@ impl Visitor {
         let call = Call::new(Method::POST, format!("/v1/carts/{cart}/merge")).json(json!({"from": second}));
         let merged = self.step("merge carts", &call.key(self.draw_key())).await?;
         more.into_iter().for_each(|(sku, quantity)| *lines.entry(sku).or_default() += quantity);
+        laws::checked("SIM-MERGE-KEEPS-ALL");
         if &lines_of(&merged) != lines {
             self.odd("SIM-MERGE-KEEPS-ALL", format!("carts together had {lines:?}, merged they are {merged}"));
         }
@@ -228,6 +231,7 @@ impl Visitor {
     async fn ask_again(&self, shoppers: &Shoppers, call: &Call, body: Option<Value>, order: &str) {
         if self.happens(shoppers.repeat_one_in) {
             let (outcome, _) = self.insist(call, ATTEMPTS_MAX).await;
+            laws::checked("SIM-SAME-ANSWER");
             match outcome {
                 Ok(reply) if reply.status.is_success() && reply.body["id"] == order => self.tell(Fact::Repeated),
                 Ok(reply) if !is_unknown(reply.status) => {
@@ -242,6 +246,7 @@ impl Visitor {
         if let Some(mut body) = body.filter(|_| self.happens(shoppers.other_body_one_in)) {
             body["payment"]["token"] = json!("tok_other");
             let (outcome, _) = self.insist(&call.clone().json(body), ATTEMPTS_MAX).await;
+            laws::checked("SIM-KEY-MEANS-ONE-THING");
             match outcome {
                 Ok(reply) if !is_unknown(reply.status) && reply.code() != "idempotency_key_reused" => {
                     let detail = format!("order {order}: {} {}", reply.status, reply.body);
