@@ -12,6 +12,7 @@ use stockroom::clock::SystemClock;
 use stockroom::cluster::hashing::ShardCount;
 use stockroom::cluster::node::{Node, NodeOptions, Seams};
 use stockroom::cluster::raft::group::RaftTiming;
+use stockroom::cluster::transport::DirectTransport;
 use stockroom::domain::entity::{Fingerprint, Stamp};
 use stockroom::domain::ids::{CommandId, EntityId, HoldId};
 use stockroom::domain::quantity::Quantity;
@@ -48,6 +49,7 @@ impl Shop {
         let seams = Seams {
             clock: Arc::new(SystemClock::new()),
             rng: rng.clone(),
+            transport: Arc::new(DirectTransport::default()),
             log: Arc::new(MemoryLog::new()),
             store: store.clone(),
             checkpoints: CheckpointKeeper::new(Arc::new(MemoryFiles::new()), store, turns.clone()),

@@ -2,6 +2,7 @@
 //! the node that wires them. A single node is a cluster of one voter; nothing here is special-cased for it.
 
 pub mod courier;
+pub mod gateway;
 pub mod hashing;
 pub mod node;
 #[cfg(test)]
@@ -10,6 +11,7 @@ pub mod raft;
 pub mod restore;
 pub mod router;
 pub mod setup;
+pub mod transport;
 pub mod upkeep;
 #[cfg(test)]
 mod upkeep_tests;

@@ -13,12 +13,14 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::courier::NodeCourier;
+use super::gateway::Gateway;
 use super::hashing::ShardCount;
 use super::raft::group::{Group, GroupError, GroupParts, Leadership, RaftTiming};
 use super::raft::state_machine::MachineParts;
 use super::raft::{Member, MemberId};
 use super::router::Router;
 use super::setup::{self, SetupError};
+use super::transport::Transport;
 use crate::actors::entity::Surroundings;
 use crate::actors::feed_signal::FeedSignal;
 use crate::actors::flights::Flights;
@@ -52,6 +54,8 @@ pub struct Seams {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub rng: Arc<dyn Rng>,
+    /// The way to other members.
+    pub transport: Arc<dyn Transport>,
     /// The replicated truth.
     pub log: Arc<dyn Log>,
     /// What actors recover from.
@@ -122,6 +126,7 @@ pub struct Node {
     hosted: HostedShards,
     region: ActorRef<RegionMessage>,
     router: Router,
+    gateway: Arc<Gateway>,
     journal: Journal,
     clock: Arc<NodeClock>,
     observer: Arc<Observer>,
@@ -137,6 +142,8 @@ impl Node {
         let journal = Journal::new(seams.store.clone());
         let clock = NodeClock::new(seams.clock.clone(), newest_time_on_disk(&journal).await?);
         let hosted = HostedShards::default();
+        let gateway = Arc::new(Gateway::new(hosted.clone()));
+        seams.transport.open(options.member, gateway.clone());
         let arguments = RegionArguments { hosted: hosted.clone() };
         let (region, _) = Actor::spawn(None, RegionActor, arguments)
             .await
@@ -145,7 +152,13 @@ impl Node {
         tokio::spawn(Folder::new(seams.store.clone(), seams.turns.clone()).run(wanted));
         let all_groups = (0..=ShardCount::MAX).map(GroupId);
         let mut node = Self {
-            router: Router::new(hosted.clone(), options.in_flight_per_shard_max),
+            router: Router::new(
+                options.member,
+                gateway.clone(),
+                seams.transport.clone(),
+                options.in_flight_per_shard_max,
+            ),
+            gateway,
             shards: options.shards,
             genesis: None,
             groups: BTreeMap::new(),
@@ -282,6 +295,7 @@ impl Node {
         let parts = GroupParts {
             member: self.options.member,
             timing: self.options.timing.clone(),
+            transport: self.seams.transport.clone(),
             log: self.seams.log.clone(),
             machine,
             seed: self.seams.rng.next_u64(),
@@ -289,6 +303,7 @@ impl Node {
         let started = Group::start(parts).await?;
         let me = Member { name: self.options.name.clone(), address: String::new() };
         started.initialize(self.options.member, me).await?;
+        self.gateway.connect(started.clone());
         self.follow_leadership(&started);
         self.groups.insert(group, started);
         Ok(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::hashing::ShardCount;
 use super::node::{Node, NodeOptions, Seams};
 use super::raft::group::RaftTiming;
+use super::transport::DirectTransport;
 use crate::actors::messages::{Ask, AskError, Origin, Request};
 use crate::clock::SystemClock;
 use crate::domain::entity::{Fingerprint, Stamp};
@@ -37,7 +38,8 @@ impl Running {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
         let payments = PaymentCourier::new(Gateways::new([]), rng.clone(), CourierOptions::default());
         let clock = Arc::new(SystemClock::new());
-        let seams = Seams { clock, rng: rng.clone(), log, store, checkpoints, turns, payments };
+        let transport = Arc::new(DirectTransport::default());
+        let seams = Seams { clock, rng: rng.clone(), transport, log, store, checkpoints, turns, payments };
         let options = NodeOptions {
             member: 1,
             name: "node-1".to_owned(),

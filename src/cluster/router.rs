@@ -8,14 +8,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::gateway::Gateway;
 use super::hashing::ShardCount;
+use super::raft::MemberId;
+use super::transport::{Receive, Transport};
 use crate::actors::messages::{Answer, Ask, AskError, Origin, Request};
-use crate::actors::region::HostedShards;
-use crate::actors::shard::ShardMessage;
 use crate::domain::ids::EntityId;
 use crate::domain::registry::Kind;
 use crate::persistence::log::GroupId;
@@ -30,17 +31,22 @@ const RETRY_MAX: Duration = Duration::from_millis(250);
 pub struct Router {
     /// Unknown until the meta group has told; before that only the cluster entity can be reached.
     shards: Arc<OnceLock<ShardCount>>,
-    hosted: HostedShards,
+    /// This node's number.
+    member: MemberId,
+    /// What is hosted here, and who leads the rest.
+    home: Arc<Gateway>,
+    /// The way to other members.
+    transport: Arc<dyn Transport>,
     places: Arc<[OnceLock<Arc<Semaphore>>]>,
     /// Client commands under way per shard; the next is answered `overloaded`.
     in_flight_max: usize,
 }
 
 impl Router {
-    /// A router over the shards hosted on this node, with at most so many client commands under way per shard.
-    pub fn new(hosted: HostedShards, in_flight_max: usize) -> Self {
+    /// The router of this member, with at most so many client commands under way per shard.
+    pub fn new(member: MemberId, home: Arc<Gateway>, transport: Arc<dyn Transport>, in_flight_max: usize) -> Self {
         let places = (0..=ShardCount::MAX).map(|_| OnceLock::new()).collect();
-        Self { shards: Arc::default(), hosted, places, in_flight_max }
+        Self { shards: Arc::default(), member, home, transport, places, in_flight_max }
     }
 
     /// Tells the router, once, how entities are spread.
@@ -78,16 +84,14 @@ impl Router {
         place.map(Some).map_err(|_| AskError::Overloaded { retry_after: Duration::from_secs(1) })
     }
 
-    async fn ask_once(&self, group: GroupId, request: Request, deadline: Instant) -> Result<Answer, AskError> {
-        let shard = self.hosted.get(group).ok_or(AskError::NoLeader { shard: group.0 })?;
-        let (reply, answer) = oneshot::channel();
-        if shard.cast(ShardMessage::Ask { request, reply: Some(reply) }).is_err() {
-            return Err(AskError::NoLeader { shard: group.0 });
+    /// One attempt: at home when the shard is hosted here, else at the member that leads it.
+    async fn ask_once(&self, group: GroupId, request: Request) -> Result<Answer, AskError> {
+        if self.home.hosts(group) {
+            return self.home.ask(group, request).await;
         }
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(AskError::Unknown { reason: "the entity ended before it answered" }),
-            Err(_) => Err(AskError::Unknown { reason: "no answer in time" }),
+        match self.home.leader_of(group) {
+            Some(leader) if leader != self.member => self.transport.ask(leader, group, request).await,
+            _ => Err(AskError::NoLeader { shard: group.0 }),
         }
     }
 }
@@ -110,7 +114,7 @@ impl Router {
         let mut maybe_happened = false;
         loop {
             request.budget = deadline.saturating_duration_since(Instant::now());
-            let error = match self.ask_once(group, request.clone(), deadline).await {
+            let error = match self.ask_once(group, request.clone()).await {
                 // Whoever refuses an attempt unseen says nothing about an earlier one that may have happened.
                 Err(error) if error.is_transient() || (maybe_happened && error.is_unseen()) => error,
                 outcome => return outcome,

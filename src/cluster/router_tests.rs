@@ -8,6 +8,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::*;
 use crate::actors::messages::Answer;
+use crate::actors::region::HostedShards;
+use crate::actors::shard::ShardMessage;
+use crate::cluster::transport::DirectTransport;
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::CommandId;
 use crate::domain::registry::{AnyCommand, AnyReply};
@@ -75,7 +78,8 @@ struct Bench {
 impl Bench {
     async fn new(acts: impl IntoIterator<Item = Act>) -> Self {
         let hosted = HostedShards::default();
-        let router = Router::new(hosted.clone(), 3);
+        let home = Arc::new(Gateway::new(hosted.clone()));
+        let router = Router::new(1, home, Arc::new(DirectTransport::default()), 3);
         router.learn(ShardCount::new(1).unwrap());
         let script = Arc::new(Mutex::new(Script { acts: acts.into_iter().collect(), ..Script::default() }));
         let (shard, _) = Actor::spawn(None, ScriptedShard, script.clone()).await.unwrap();

@@ -19,6 +19,7 @@ use super::trouble::Trouble;
 use crate::cluster::hashing::ShardCount;
 use crate::cluster::node::{Node, NodeOptions, Seams};
 use crate::cluster::raft::group::RaftTiming;
+use crate::cluster::transport::DirectTransport;
 use crate::cluster::upkeep::{Space, Upkeep, UpkeepOptions};
 use crate::config::Config;
 use crate::http::node_ops::{Computer, NodeOps};
@@ -109,6 +110,7 @@ pub async fn run(machine: Arc<Machine>) -> turmoil::Result {
     let seams = Seams {
         clock: Arc::new(SimClock::new(machine.wall.clone(), machine.power.clone())),
         rng: rng.clone(),
+        transport: Arc::new(DirectTransport::default()),
         log: log.clone(),
         store: store.clone(),
         checkpoints: checkpoints.clone(),

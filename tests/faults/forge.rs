@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stockroom::actors::ports::{Replication, VerdictListener};
-use stockroom::actors::shard::ShardOptions;
 use stockroom::clock::SystemClock;
 use stockroom::cluster::hashing::ShardCount;
 use stockroom::cluster::node::{Node, NodeOptions, Seams};
 use stockroom::cluster::raft::group::RaftTiming;
+use stockroom::cluster::transport::DirectTransport;
 use stockroom::domain::entity::{Fingerprint, Stamp};
 use stockroom::domain::ids::{CommandId, EntityId};
 use stockroom::domain::registry::{AnyEvent, AnyReply};
@@ -39,6 +39,7 @@ pub async fn append(home: &Home, entity: &EntityId, forged: Vec<Forged>, wake_at
     let rng = Arc::new(SeededRng::stream(9, "forge"));
     let seams = Seams {
         clock: Arc::new(SystemClock::new()),
+        transport: Arc::new(DirectTransport::default()),
         rng: rng.clone(),
         log: storage.log.clone(),
         store: storage.store.clone(),
@@ -86,7 +87,8 @@ fn options() -> NodeOptions {
         name: "forge".to_owned(),
         shards: ShardCount::DEFAULT,
         timing: RaftTiming::default(),
-        shard: ShardOptions::default(),
+        idle_after: Duration::from_secs(60),
+        residents_max: 1_000,
         in_flight_per_shard_max: 16,
         waiting_per_entity_max: 16,
     }

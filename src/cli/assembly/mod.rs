@@ -21,6 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::exit::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::node::{Node, Seams};
+use crate::cluster::transport::DirectTransport;
 use crate::cluster::upkeep::{Upkeep, UpkeepOptions};
 use crate::config::Config;
 use crate::http;
@@ -79,6 +80,7 @@ impl Core {
         let seams = Seams {
             clock,
             rng: rng.clone(),
+            transport: Arc::new(DirectTransport::default()),
             log: disk.log.clone(),
             store: disk.store.clone(),
             checkpoints: disk.checkpoints.clone(),

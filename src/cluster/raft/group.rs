@@ -21,11 +21,13 @@ use openraft_rt_tokio::TokioRuntime;
 use tokio::sync::{mpsc, watch};
 
 use super::log_adapter::LogAdapter;
+use super::messages::{RaftMessage, RaftReply};
 use super::network::Network;
 use super::proposer::{self, Proposal, Propose};
 use super::state_machine::{MachineParts, StateMachine};
 use super::types::{Member, MemberId, OnComplete, ShardEntry, TypeConfig};
 use crate::actors::ports::{LeaseError, Replication, VerdictListener};
+use crate::cluster::transport::Transport;
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::records::EntityBatch;
 
@@ -52,6 +54,8 @@ pub struct GroupParts {
     pub member: MemberId,
     /// Timing.
     pub timing: RaftTiming,
+    /// The way to the other members.
+    pub transport: Arc<dyn Transport>,
     /// Where entries go.
     pub log: Arc<dyn Log>,
     /// Where they are applied.
@@ -108,7 +112,7 @@ pub enum Leadership {
 impl Group {
     /// Opens the group's storage and starts it.
     pub async fn start(parts: GroupParts) -> Result<Self, GroupError> {
-        let GroupParts { member, timing, log, machine, seed } = parts;
+        let GroupParts { member, timing, transport, log, machine, seed } = parts;
         let group = machine.group;
         let failed = |message: String| GroupError::Start { group, message };
         let config = config(&timing).map_err(|error| failed(error.to_string()))?;
@@ -116,7 +120,7 @@ impl Group {
         let appended_bytes = adapter.appended_bytes();
         let machine = StateMachine::open(machine).await.map_err(|error| failed(error.to_string()))?;
         let checkpoints_failed = machine.checkpoints_failed();
-        let start = Raft::new(member, Arc::new(config), Network, adapter, machine);
+        let start = Raft::new(member, Arc::new(config), Network { group, transport }, adapter, machine);
         let raft = with_randomness(seed, start).await.map_err(|error| failed(error.to_string()))?;
         let proposals = proposer::spawn(Handle(raft.clone()));
         let lease = lease_of(&timing);
@@ -127,8 +131,12 @@ impl Group {
 
     /// Makes this node the first and only voter. Does nothing to a group that already has members.
     pub async fn initialize(&self, member: MemberId, address: Member) -> Result<(), GroupError> {
+        self.initialize_with(BTreeMap::from([(member, address)])).await
+    }
+
+    /// Makes these the first voters.
+    pub(super) async fn initialize_with(&self, members: BTreeMap<MemberId, Member>) -> Result<(), GroupError> {
         let failed = |message: String| GroupError::Start { group: self.id, message };
-        let members = BTreeMap::from([(member, address)]);
         with_randomness(self.seed, async {
             if !self.raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
                 self.raft.initialize(members).await.map_err(|error| failed(error.to_string()))?;
@@ -244,6 +252,26 @@ impl Group {
         self.appended_bytes.fetch_sub(covered, Ordering::Relaxed);
     }
 
+    /// Answers a message of another member's replica; a text when this one has stopped.
+    pub async fn receive(&self, message: RaftMessage) -> Result<RaftReply, String> {
+        with_randomness(self.seed, async {
+            match message {
+                RaftMessage::Append(rpc) => self.raft.append_entries(rpc).await.map(RaftReply::Append).map_err(text),
+                RaftMessage::Vote(rpc) => self.raft.vote(rpc).await.map(RaftReply::Vote).map_err(text),
+                RaftMessage::PreVote(rpc) => self.raft.pre_vote(rpc).await.map(RaftReply::Vote).map_err(text),
+                RaftMessage::Snapshot(vote, snapshot) => {
+                    let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+                    installed.map(RaftReply::Snapshot).map_err(text)
+                }
+                RaftMessage::TransferLeader(request) => {
+                    let taken = self.raft.handle_transfer_leader(request).await;
+                    taken.map(RaftReply::TransferLeader).map_err(text)
+                }
+            }
+        })
+        .await
+    }
+
     /// Stops the group; proposals in flight become Unknown.
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
@@ -276,6 +304,10 @@ impl Replication for Group {
         let option = LinearizerOption::new(Some(self.lease), true);
         with_randomness(self.seed, self.raft.ensure_linearizable(option)).await.map(drop).map_err(|_| LeaseError)
     }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 struct Handle(Raft<TypeConfig, StateMachine>);
