@@ -68,7 +68,7 @@ fn set_line(number: u32, quantity: u32) -> AnyCommand {
         listing_version: 1,
     };
     let quantity = Quantity::new(quantity).expect("not zero");
-    AnyCommand::Cart(CartCommand::SetLine { sku, quantity, offer, expected_version: None })
+    AnyCommand::Cart(CartCommand::SetLine { sku, quantity, offer: Some(offer), expected_version: None })
 }
 
 /// Changing one line of a cart that has this many.

@@ -104,6 +104,12 @@ impl NodeClock {
         }
     }
 
+    /// The wall clock as it is, with all its steps: for what is compared with the clocks of others, who know nothing of
+    /// this node's time. Nothing that is stored carries it.
+    pub fn wall(&self) -> Timestamp {
+        self.raw.wall()
+    }
+
     /// Monotonic time of the underlying clock, for measuring durations.
     pub fn monotonic(&self) -> Duration {
         self.raw.monotonic()

@@ -202,7 +202,7 @@ impl World {
         match *step {
             Step::Put { cart, sku: name, count } => {
                 let (name, expected_version) = (SKUS[name], None);
-                let (sku, quantity, offer) = (sku(name), units(count), offer(name, 7, 1));
+                let (sku, quantity, offer) = (sku(name), units(count), Some(offer(name, 7, 1)));
                 let set = CartCommand::SetLine { sku, quantity, offer, expected_version };
                 self.try_ask(&EntityId::cart(CartId(id16(cart))), AnyCommand::Cart(set));
             }

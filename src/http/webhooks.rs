@@ -63,7 +63,7 @@ async fn receive(
         let problem = Problem::new(Code::TooLarge, format!("a webhook may have at most {BODY_BYTES_MAX} bytes"));
         return Err(problem.with_fact("what", "bytes of body").with_fact("limit", BODY_BYTES_MAX));
     }
-    let notice = state.gateways().verify_webhook(&provider, &headers, &body, state.clock().now())?;
+    let notice = state.gateways().verify_webhook(&provider, &headers, &body, state.clock().wall())?;
     let entity = EntityId::order(notice.order);
     let principal = format!("webhook/{provider}");
     let of = KeyUse { principal: &principal, route: PATH, entity: Some(&entity), key: &notice.id };

@@ -35,6 +35,9 @@ impl Store for Busy {
         self.written.lock().unwrap().push(batch.clone());
         self.rows.write(batch).await
     }
+    async fn remove_unchanged(&self, rows: Vec<Row>) -> Result<u64, StoreError> {
+        self.rows.remove_unchanged(rows).await
+    }
     async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {
         self.rows.get(key).await
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::log::{GroupId, Log, LogEntry, LogError, LogRange, LogValue};
-use super::store::{Direction, Scan, Store, StoreError, WriteBatch};
+use super::store::{Direction, Row, Scan, Store, StoreError, WriteBatch};
 
 /// Makes implementors of the log for the suite.
 #[async_trait]
@@ -203,15 +203,18 @@ pub async fn store_suite(host: &mut dyn StoreHost) {
     let store = host.open().await.expect("opens once");
     store_writes_and_reads(store.as_ref()).await;
     store_scans(store.as_ref()).await;
+    store_removes_what_is_unchanged(store.as_ref()).await;
     store.sync().await.expect("syncs");
     let store = host.open().await.unwrap_or(store);
     assert_eq!(store.get("b".into()).await.expect("readable"), Some("2".into()), "synced rows survive a restart");
     assert_eq!(store.get("a".into()).await.expect("readable"), None, "deletes survive a restart");
+    assert_eq!(store.get("x4".into()).await.expect("readable"), None, "what was unchanged stays removed");
     store_keeps_large_values(store.as_ref()).await;
     store_reads_what_was_queued_before(store.as_ref()).await;
     store.close().await;
     assert!(matches!(store.get("b".into()).await, Err(StoreError::Closed)));
     assert!(matches!(store.write(WriteBatch::default()).await, Err(StoreError::Closed)));
+    assert!(matches!(store.remove_unchanged(Vec::new()).await, Err(StoreError::Closed)));
     store.close().await;
     if let Some(store) = host.open().await {
         assert_eq!(store.get("b".into()).await.expect("readable"), Some("2".into()), "closing keeps everything");
@@ -245,6 +248,19 @@ async fn store_scans(store: &dyn Store) {
     assert_eq!(scan(store, "c", "c", Direction::Reverse, 9).await, [""; 0]);
     assert_eq!(scan_bytes(store, "a", "z", Direction::Forward, (9, 1)).await, ["b", "c"], "stops once above the limit");
     assert_eq!(scan_bytes(store, "a", "z", Direction::Forward, (9, 0)).await, ["b"], "at least one row is read");
+}
+
+async fn store_removes_what_is_unchanged(store: &dyn Store) {
+    store.write(batch(&[("x1", "old"), ("x2", "old"), ("x3", "old"), ("x4", "old")], &[])).await.expect("writes");
+    let seen: Vec<Row> = ["x1", "x2", "x3", "x4", "x5"].map(|key| (key.into(), "old".into())).into();
+    store.write(batch(&[("x2", "new")], &["x3"])).await.expect("writes");
+    assert_eq!(store.remove_unchanged(seen.clone()).await.expect("removes"), 2);
+    assert_eq!(scan(store, "x", "y", Direction::Forward, 9).await, ["x2"]);
+    assert_eq!(store.get("x2".into()).await.expect("readable"), Some("new".into()), "what was written since stays");
+    assert_eq!(store.remove_unchanged(seen).await.expect("removes"), 0, "a second look finds nothing");
+    store.write(batch(&[("x1", "newer")], &["x2"])).await.expect("writes");
+    assert_eq!(store.get("x1".into()).await.expect("readable"), Some("newer".into()), "a later write stays");
+    store.write(batch(&[], &["x1"])).await.expect("writes");
 }
 
 async fn store_keeps_large_values(store: &dyn Store) {

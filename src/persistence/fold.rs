@@ -4,14 +4,19 @@
 //! record bytes since the last one exceed the larger of 256 KiB and that snapshot's size, so that a large state is
 //! written rarely and the cost per record stays constant however large the state grows.
 //!
+//! One folder serves all groups, one fold at a time. A group whose turn somebody else has, as a checkpoint does for as
+//! long as it takes, does not hold up the others: its requests wait aside.
+//!
 //! The new snapshot replaces the old one in one store batch. Records stay; trimming them is `trim`'s business. An
 //! entity whose records cannot be replayed is left as it is and reported: its actor will be quarantined the same way.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::codec::{self, SnapshotHead};
@@ -27,7 +32,8 @@ use crate::domain::time::{Sequence, Timestamp};
 
 /// Record bytes below which no snapshot is worth making.
 const FOLD_BYTES_MIN: u64 = 256 << 10;
-/// Requests waiting for the folder; one more is dropped and made again by the entity's next batch.
+/// Requests waiting for the folder; one more is dropped and made again by the entity's next batch. As many again may
+/// wait for their group's turn.
 const REQUESTS_MAX: usize = 1024;
 
 /// Why a snapshot could not be made.
@@ -115,20 +121,57 @@ impl Folder {
         Self { journal: Journal::new(store), turns }
     }
 
-    /// Serves requests one after the other until every requester is gone.
+    /// Serves requests one after the other until every requester is gone: those of each group in order, each group as
+    /// soon as it is this folder's turn there.
     pub async fn run(self, mut requests: mpsc::Receiver<FoldRequest>) {
-        while let Some(FoldRequest { group, entity, finished }) = requests.recv().await {
-            let head = self.fold(group, &entity).await.unwrap_or_else(|error| {
-                tracing::warn!(%group, %entity, %error, "no snapshot was made; the records stay");
-                None
-            });
-            let _ = finished.send((entity, head));
+        let mut aside: BTreeMap<GroupId, VecDeque<FoldRequest>> = BTreeMap::new();
+        // One wait per group with requests aside, so that others queue behind one fold of theirs and not behind all. A
+        // turn that comes while another group is folded is held for that long.
+        let mut turns = FuturesUnordered::new();
+        let take = async |group: GroupId| (group, self.turns.take(group).await);
+        loop {
+            let has_room = aside.values().map(VecDeque::len).sum::<usize>() < REQUESTS_MAX;
+            tokio::select! {
+                biased;
+                Some((group, turn)) = turns.next() => {
+                    let Some(mut waiting) = aside.remove(&group) else { continue };
+                    if let Some(request) = waiting.pop_front() {
+                        self.serve(request).await;
+                    }
+                    drop(turn);
+                    if !waiting.is_empty() {
+                        aside.insert(group, waiting);
+                        turns.push(take(group));
+                    }
+                }
+                Some(request) = requests.recv(), if has_room => {
+                    let group = request.group;
+                    aside.entry(group).or_default().push_back(request);
+                    if aside[&group].len() == 1 {
+                        turns.push(take(group));
+                    }
+                }
+                else => return,
+            }
         }
+    }
+
+    /// Makes the snapshot asked for, in a turn of its group, and tells of it.
+    async fn serve(&self, FoldRequest { group, entity, finished }: FoldRequest) {
+        let head = self.fold_in_turn(group, &entity).await.unwrap_or_else(|error| {
+            tracing::warn!(%group, %entity, %error, "no snapshot was made; the records stay");
+            None
+        });
+        let _ = finished.send((entity, head));
     }
 
     /// Folds everything an entity has into a new snapshot. `None` when there is nothing new.
     pub async fn fold(&self, group: GroupId, entity: &EntityId) -> Result<Option<SnapshotHead>, FoldError> {
         let _turn = self.turns.take(group).await;
+        self.fold_in_turn(group, entity).await
+    }
+
+    async fn fold_in_turn(&self, group: GroupId, entity: &EntityId) -> Result<Option<SnapshotHead>, FoldError> {
         let old = self.journal.snapshot_head(group, entity).await?;
         let mut folding = Folding::resume(entity, self.journal.snapshot(group, entity).await?);
         loop {

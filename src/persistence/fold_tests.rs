@@ -89,6 +89,38 @@ async fn a_busy_entity_is_folded_when_due_and_not_more_often() {
     assert!(requests.is_empty());
 }
 
+/// Group 1 is being checkpointed, which takes long; a fold of it waits, and the one of group 2 behind it does not.
+#[tokio::test(start_paused = true)]
+async fn a_fold_that_waits_for_its_group_holds_up_no_other_group() {
+    let store = Arc::new(MemoryStore::new());
+    let (folder, wanted) = fold::channel();
+    for group in [GroupId(1), GroupId(2)] {
+        let mut applier =
+            Applier::open(store.clone(), group).await.unwrap().with_folding(FoldRequests::new(folder.clone()));
+        for number in 0..100_u64 {
+            let many = batch("TEA", number * 100 + 1, number * 100 + 100);
+            applier.apply(number + 1, raft(), &[many]).await.unwrap();
+        }
+    }
+    drop(folder);
+    assert_eq!(wanted.len(), 2, "one request of each group");
+    let turns = Turns::new();
+    let checkpoint = turns.take(GroupId(1)).await;
+    let serving = tokio::spawn(Folder::new(store.clone(), turns.clone()).run(wanted));
+    let journal = Journal::new(store);
+    let is_folded = async |group| journal.snapshot_head(group, &stock("TEA")).await.unwrap().is_some();
+    let other = async {
+        while !is_folded(GroupId(2)).await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), other).await.expect("group 2 is folded");
+    assert!(!is_folded(GroupId(1)).await, "not its turn");
+    drop(checkpoint);
+    serving.await.unwrap();
+    assert!(is_folded(GroupId(1)).await);
+}
+
 fn trimmer(store: Arc<dyn Store>, kept_for_ever: &[Kind]) -> Trimmer {
     let kept_for_ever: BTreeSet<_> = kept_for_ever.iter().copied().collect();
     let retention = Retention { records: Duration::ZERO, kept_for_ever, feed_rows_max: 10 };

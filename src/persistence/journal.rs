@@ -282,9 +282,10 @@ impl Journal {
         Ok(tail)
     }
 
-    /// All remembered client keys of an entity, expired ones included.
-    pub async fn commands(&self, group: GroupId, entity: &EntityId) -> Result<Vec<CommandRow>, JournalError> {
-        self.rows(keys::commands_range(group, entity)).await?.iter().filter_map(decode_command).collect()
+    /// All remembered client keys of an entity, expired ones included, each with the row that holds it.
+    pub async fn commands(&self, group: GroupId, entity: &EntityId) -> Result<Vec<(Row, CommandRow)>, JournalError> {
+        let rows = self.rows(keys::commands_range(group, entity)).await?;
+        rows.into_iter().filter_map(|row| Some(decode_command(&row)?.map(|command| (row, command)))).collect()
     }
 
     /// One remembered client key.

@@ -46,6 +46,10 @@ impl Store for Racing {
         self.inner.write(batch).await
     }
 
+    async fn remove_unchanged(&self, rows: Vec<Row>) -> Result<u64, StoreError> {
+        self.inner.remove_unchanged(rows).await
+    }
+
     async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {
         self.inner.get(key).await
     }

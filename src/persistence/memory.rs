@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::log::{ENTRY_BYTES_MAX, GroupId, Log, LogEntry, LogError, LogRange, LogValue, OnFlushed};
-use super::store::{Change, Direction, Reads, Row, Scan, Store, StoreError, WriteBatch};
+use super::store::{Change, Direction, Reads, Row, Scan, Store, StoreError, WriteBatch, removal_of_unchanged};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -253,6 +253,14 @@ impl Store for MemoryStore {
                 };
             }
         })
+    }
+
+    async fn remove_unchanged(&self, rows: Vec<Row>) -> Result<u64, StoreError> {
+        self.with_rows(|found| {
+            let removal = removal_of_unchanged(found, &rows)?;
+            removal.changes.iter().for_each(|change| drop(found.remove(change.key())));
+            Ok(removal.changes.len() as u64)
+        })?
     }
 
     async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {

@@ -33,4 +33,6 @@ pub mod store;
 #[cfg(test)]
 pub mod testkit;
 pub mod trim;
+#[cfg(test)]
+mod trim_tests;
 pub mod turns;

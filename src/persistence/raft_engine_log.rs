@@ -20,6 +20,7 @@ mod damage_tests;
 mod fault_tests;
 mod frame;
 mod owner;
+mod rewrites;
 mod scan;
 mod state;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use tokio::sync::oneshot;
 use super::log::{ENTRY_BYTES_MAX, GroupId, Log, LogEntry, LogError, LogRange, LogValue, OnFlushed};
 use super::patience::while_held;
 use owner::{Operation, Read, Work};
+use rewrites::SyncedRewrites;
 use scan::io_error;
 use state::GroupState;
 
@@ -90,7 +92,7 @@ impl RaftEngineLog {
         for (path, length, worth_keeping) in scan::scan_directory(directory)?.cut {
             cut_tail(&path, length, worth_keeping, &options.set_aside).map_err(|e| io_error("cut torn tail", &e))?;
         }
-        let files = Arc::new(files);
+        let files = Arc::new(SyncedRewrites(files));
         let is_held = |error: &LogError| matches!(error, LogError::InUse { .. });
         let engine = while_held(is_held, || {
             Engine::open_with_file_system(engine_config(options), files.clone()).map_err(open_error)

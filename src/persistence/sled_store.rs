@@ -34,6 +34,7 @@ const QUEUE_REQUESTS_MAX: usize = 1024;
 const QUEUE_KIB_MAX: usize = 64 << 10;
 enum Request {
     Write(WriteBatch, OwnedSemaphorePermit),
+    RemoveUnchanged(Vec<Row>, OwnedSemaphorePermit, oneshot::Sender<Result<u64, StoreError>>),
     Get(Bytes, oneshot::Sender<Result<Option<Bytes>, StoreError>>),
     Scan(Scan, oneshot::Sender<Result<Vec<Row>, StoreError>>),
     Read(Reads, oneshot::Sender<Result<(), StoreError>>),
@@ -93,6 +94,12 @@ impl SledStore {
         outcome.await.map_err(|_| StoreError::Closed)
     }
 
+    /// Waits for room in the queue.
+    async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, StoreError> {
+        let kib = u32::try_from((bytes >> 10).clamp(1, QUEUE_KIB_MAX)).unwrap_or(u32::MAX);
+        self.room.clone().acquire_many_owned(kib).await.map_err(|_| StoreError::Closed)
+    }
+
     async fn send(&self, request: Request) -> Result<(), StoreError> {
         let place = self.requests.reserve().await.map_err(|_| StoreError::Closed)?;
         self.depth.fetch_add(1, Ordering::Relaxed);
@@ -104,10 +111,14 @@ impl SledStore {
 #[async_trait]
 impl Store for SledStore {
     async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
-        let kib = (batch.bytes() >> 10).clamp(1, QUEUE_KIB_MAX);
-        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
-        let permit = self.room.clone().acquire_many_owned(kib).await.map_err(|_| StoreError::Closed)?;
+        let permit = self.room_for(batch.bytes()).await?;
         self.send(Request::Write(batch, permit)).await
+    }
+
+    async fn remove_unchanged(&self, rows: Vec<Row>) -> Result<u64, StoreError> {
+        let bytes = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let permit = self.room_for(bytes).await?;
+        self.ask(|done| Request::RemoveUnchanged(rows, permit, done)).await?
     }
 
     async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {

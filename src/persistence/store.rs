@@ -26,6 +26,15 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Where.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
 /// Changes that happen together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteBatch {
@@ -121,6 +130,17 @@ pub trait Rows {
     fn scan(&self, scan: &Scan) -> Result<Vec<Row>, StoreError>;
 }
 
+/// The removal of those of `rows` that still are what `found` has.
+pub fn removal_of_unchanged(found: &dyn Rows, rows: &[Row]) -> Result<WriteBatch, StoreError> {
+    let mut removal = WriteBatch::default();
+    for (key, value) in rows {
+        if found.get(key)?.as_ref() == Some(value) {
+            removal.delete(key.clone());
+        }
+    }
+    Ok(removal)
+}
+
 /// Reads that are one message. Called again when the store had to begin anew; must be quick, others wait behind them.
 pub type Reads = Box<dyn Fn(&dyn Rows) -> Result<(), StoreError> + Send>;
 
@@ -130,6 +150,10 @@ pub trait Store: Send + Sync + 'static {
     /// Queues an atomic batch behind everything queued before; returns once it has a place in the bounded queue.
     /// A full disk is waited out behind it; a write that fails otherwise makes every further call fail the same way.
     async fn write(&self, batch: WriteBatch) -> Result<(), StoreError>;
+
+    /// Removes those of these rows that still have this value, all at once, and answers how many. Queued like a write;
+    /// nothing comes between the look and the removal, so what was written since the row was read stays.
+    async fn remove_unchanged(&self, rows: Vec<Row>) -> Result<u64, StoreError>;
 
     /// The value of a key as of every write queued before.
     async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError>;

@@ -15,7 +15,7 @@ use super::codec;
 use super::journal::{Journal, JournalError, just_after};
 use super::keys::{self, ParsedKey};
 use super::log::GroupId;
-use super::store::{Direction, Scan, Store, WriteBatch};
+use super::store::{Direction, Row, Scan, Store, WriteBatch};
 use super::turns::Turns;
 use crate::domain::ids::EntityId;
 use crate::domain::registry::Kind;
@@ -86,13 +86,14 @@ impl Trimmer {
     }
 
     async fn trim_commands(&self, group: GroupId, entity: &EntityId, now: Timestamp) -> Result<u64, JournalError> {
-        let mut rows = WriteBatch::default();
-        for command in self.journal.commands(group, entity).await? {
-            if command.expires_at <= now {
-                rows.delete(keys::command(group, entity, command.command));
-            }
+        let known = self.journal.commands(group, entity).await?;
+        let expired = known.into_iter().filter(|(_, command)| command.expires_at <= now).map(|(row, _)| row);
+        let expired: Vec<Row> = expired.collect();
+        if expired.is_empty() {
+            return Ok(0);
         }
-        self.remove(rows).await
+        // An expired key may be used anew meanwhile: then its row is another one, and stays.
+        Ok(self.journal.store().remove_unchanged(expired).await?)
     }
 
     async fn trim_records(&self, group: GroupId, entity: &EntityId, now: Timestamp) -> Result<u64, JournalError> {

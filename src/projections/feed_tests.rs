@@ -1,7 +1,10 @@
 //! The projector over the in-memory store, fed by the real applier.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -9,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Projector, ProjectorParts};
 use super::hub::EntityHub;
 use super::lists::ListWriter;
-use super::query::{LowStockQuery, OrderQuery, Page, ProductItem, ProductQuery, Queries, VariantItem};
+use super::query::{
+    LowStockQuery, OrderQuery, Page, ProductItem, ProductPage, ProductQuery, Queries, QueryError, VariantItem,
+};
 use super::read_side::ReadSide;
 use super::search::memory::MemorySearchIndex;
-use super::search::{SearchBatch, SearchChange, SearchDocument, SearchIndex};
+use super::search::{FeedCursors, SearchBatch, SearchChange, SearchDocument, SearchError, SearchIndex};
 use crate::actors::feed_signal::FeedSignal;
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::{CommandId, EntityId, Sku};
@@ -237,4 +242,56 @@ async fn a_running_read_side_shows_what_was_applied_and_closes_without_losing_it
     let reopened = ListWriter::open(rig.store.clone()).await.unwrap();
     assert_eq!(reopened.available(&"TEA".parse().unwrap()).await.unwrap(), 1);
     assert_eq!(reopened.cursors(), &[(GROUP, 2)].into());
+}
+
+/// A search index that says once that it is closed, though nobody closed it.
+#[derive(Default)]
+struct LostOnce {
+    index: MemorySearchIndex,
+    was_lost: AtomicBool,
+}
+
+#[async_trait]
+impl SearchIndex for LostOnce {
+    async fn cursors(&self) -> Result<FeedCursors, SearchError> {
+        self.index.cursors().await
+    }
+
+    async fn apply(&self, batch: SearchBatch) -> Result<(), SearchError> {
+        if !self.was_lost.swap(true, Ordering::SeqCst) {
+            return Err(SearchError::Closed);
+        }
+        self.index.apply(batch).await
+    }
+
+    async fn commit(&self) -> Result<(), SearchError> {
+        self.index.commit().await
+    }
+
+    async fn search(&self, query: &ProductQuery) -> Result<ProductPage, QueryError> {
+        self.index.search(query).await
+    }
+
+    async fn close(&self) {
+        self.index.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_index_found_closed_that_nobody_closed_does_not_stop_the_lists() {
+    let mut rig = Rig::new().await;
+    let (journal, search) = (Journal::new(rig.store.clone()), Arc::new(LostOnce::default()));
+    let read_side = ReadSide::start(journal, rig.signal.clone(), vec![GROUP], search.clone()).await.unwrap();
+    rig.receive("TEA", 1, 2).await;
+    let moved = async {
+        while !search.was_lost.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        rig.receive("TEA", 2, 1).await;
+        let low = LowStockQuery { low: 5, page: Page::default() };
+        while read_side.low_stock(&low).await.unwrap().items.first().is_none_or(|item| item.available != 1) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), moved).await.expect("the lists follow the feed");
 }

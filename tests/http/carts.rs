@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::shop::Shop;
 
 const KEY: &str = "0123456789abcdef";
+const OTHER_KEY: &str = "fedcba9876543210";
 
 #[tokio::test(start_paused = true)]
 async fn a_cart_begins_empty_and_is_found_again() {
@@ -57,6 +58,36 @@ async fn a_line_edited_twice_under_one_key_is_edited_once() {
     assert_eq!(first.expect(200), again.expect(200));
     assert_eq!(again.header("idempotency-replayed"), "true");
     put(3).await.problem(422, "idempotency_key_reused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accepted_line_is_answered_alike_when_the_sku_is_no_longer_for_sale() {
+    let shop = Shop::open().await;
+    shop.stocked("TEA", 5).await;
+    let id = shop.cart(&[]).await;
+    let put = |key: &str| shop.put(&format!("/v1/carts/{id}/lines/TEA"), json!({ "quantity": 2 })).key(key).send();
+    let first = put(KEY).await;
+    shop.delete("/v1/admin/products/TEA").send().await.expect(204);
+    let again = put(KEY).await;
+    assert_eq!(first.expect(200), again.expect(200));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    put(OTHER_KEY).await.problem(409, "unavailable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accepted_edit_is_still_a_yes_when_the_cart_is_gone() {
+    let shop = Shop::open().await;
+    shop.stocked("TEA", 5).await;
+    let (into, from) = (shop.cart(&[]).await, shop.cart(&[]).await);
+    let put = |key: &str| shop.put(&format!("/v1/carts/{from}/lines/TEA"), json!({ "quantity": 2 })).key(key).send();
+    let first = put(KEY).await.expect(200);
+    shop.post(&format!("/v1/carts/{into}/merge"), json!({ "from": from })).send().await.expect(200);
+    let again = put(KEY).await;
+    let shown = again.expect(200);
+    assert_eq!((&shown["version"], &shown["totals"]), (&first["version"], &first["totals"]));
+    assert_eq!((&shown["lines"], again.header("etag")), (&json!([]), "\"2\""), "the lines are in the other cart");
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    put(OTHER_KEY).await.problem(410, "cart_gone");
 }
 
 #[tokio::test(start_paused = true)]

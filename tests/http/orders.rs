@@ -1,6 +1,7 @@
 //! Checkout, watching, cancelling, and the payment provider's webhook.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -28,6 +29,30 @@ async fn open_with(units: u32) -> Shop {
     let shop = Shop::open().await;
     shop.stocked("TEA", units).await;
     shop
+}
+
+/// Five units for sale, and a provider that signs its webhooks with this.
+async fn open_with_provider(secret: &WebhookSecret) -> Shop {
+    let gateway: Arc<dyn PaymentGateway> = Arc::new(Signed(secret.clone()));
+    let shop = Shop::with(HttpOptions::default(), Gateways::new([("simulated".to_owned(), gateway)])).await;
+    shop.stocked("TEA", 5).await;
+    shop
+}
+
+/// The provider's news that the order's first payment is authorised.
+fn authorised(shop: &Shop, order: &Value) -> WebhookNotice {
+    WebhookNotice {
+        id: "notice-1".to_owned(),
+        order: order["id"].as_str().unwrap().parse().unwrap(),
+        key: shop.world.payments()[0].key.clone(),
+        outcome: PaymentOutcome::Authorised,
+    }
+}
+
+fn report(shop: &Shop, provider: &str, signature: &str, body: &[u8]) -> impl Future<Output = Reply> + use<> {
+    let path = format!("/v1/webhooks/payments/{provider}");
+    let call = shop.call(axum::http::Method::POST, &path).header("content-type", "application/json");
+    call.header("stockroom-signature", signature).body(body.to_vec()).send()
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,9 +156,7 @@ async fn carts_that_cannot_be_bought_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn without_a_wait_an_undecided_order_is_answered_202_and_the_webhook_decides_it() {
     let secret = WebhookSecret::new([5; 32]);
-    let gateway: Arc<dyn PaymentGateway> = Arc::new(Signed(secret.clone()));
-    let shop = Shop::with(HttpOptions::default(), Gateways::new([("simulated".to_owned(), gateway)])).await;
-    shop.stocked("TEA", 5).await;
+    let shop = open_with_provider(&secret).await;
     let cart = shop.cart(&[("TEA", 1)]).await;
     let accepted = check_out(&shop, &cart, "tok_webhook", KEY).await;
     let order = accepted.expect(202);
@@ -145,23 +168,30 @@ async fn without_a_wait_an_undecided_order_is_answered_202_and_the_webhook_decid
         (Some("authorizing"), "wait=2")
     );
 
-    let notice = WebhookNotice {
-        id: "notice-1".to_owned(),
-        order: order["id"].as_str().unwrap().parse().unwrap(),
-        key: shop.world.payments()[0].key.clone(),
-        outcome: PaymentOutcome::Authorised,
-    };
-    let signed = secret.sign(&notice, Timestamp(BEGINNING_MS));
-    let send = |provider: &str, signature: &str| {
-        let path = format!("/v1/webhooks/payments/{provider}");
-        let call = shop.call(axum::http::Method::POST, &path).header("content-type", "application/json");
-        call.header("stockroom-signature", signature).body(signed.body.clone()).send()
-    };
+    let signed = secret.sign(&authorised(&shop, &order), Timestamp(BEGINNING_MS));
+    let send = |provider: &str, signature: &str| report(&shop, provider, signature, &signed.body);
     send("nobody", &signed.signature).await.problem(404, "not_found");
     send("simulated", "t=1,v1=00").await.problem(401, "unauthenticated");
     send("simulated", &signed.signature).await.expect(204);
     send("simulated", &signed.signature).await.expect(204);
     assert_eq!(shop.get(accepted.header("location")).send().await.expect(200)["state"], "confirmed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_is_fresh_by_the_wall_clock_however_far_the_nodes_own_is_off() {
+    let secret = WebhookSecret::new([5; 32]);
+    let shop = open_with_provider(&secret).await;
+    let cart = shop.cart(&[("TEA", 1)]).await;
+    let order = check_out(&shop, &cart, "tok_webhook", KEY).await.expect(202);
+    let notice = authorised(&shop, &order);
+    for off_ms in [3_600_000, -3_600_000] {
+        shop.wall_off_ms.store(off_ms, Ordering::Relaxed);
+        let wall = Timestamp(BEGINNING_MS.checked_add_signed(off_ms).unwrap());
+        for (at, status) in [(Timestamp(BEGINNING_MS), 401), (wall, 204)] {
+            let signed = secret.sign(&notice, at);
+            report(&shop, "simulated", &signed.signature, &signed.body).await.expect(status);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

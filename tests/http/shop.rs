@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,16 +35,20 @@ use tower::ServiceExt;
 
 use crate::world::{BEGINNING_MS, Router, World};
 
-/// Virtual time: what tokio's paused clock says.
-struct TestClock(tokio::time::Instant);
+/// Virtual time: what tokio's paused clock says. The wall clock is off by as many ms as somebody set it.
+struct TestClock {
+    start: tokio::time::Instant,
+    wall_off_ms: Arc<AtomicI64>,
+}
 
 impl Clock for TestClock {
     fn wall(&self) -> Timestamp {
-        Timestamp(BEGINNING_MS).after(self.0.elapsed())
+        let right = Timestamp(BEGINNING_MS).after(self.start.elapsed());
+        Timestamp(right.0.checked_add_signed(self.wall_off_ms.load(Ordering::Relaxed)).unwrap())
     }
 
     fn monotonic(&self) -> Duration {
-        self.0.elapsed() + Duration::from_secs(3600)
+        self.start.elapsed() + Duration::from_secs(3600)
     }
 }
 
@@ -170,6 +175,7 @@ impl Backups for OneBackup {
 pub struct Shop {
     pub world: Arc<World>,
     pub state: AppState,
+    pub wall_off_ms: Arc<AtomicI64>,
     public: HttpRouter,
     ops: HttpRouter,
     merchant: String,
@@ -185,6 +191,8 @@ impl Shop {
         let world = World::new();
         let router = Arc::new(Router(world.clone()));
         let rng = Arc::new(SeededRng::stream(7, "http"));
+        let wall_off_ms = Arc::<AtomicI64>::default();
+        let clock = TestClock { start: tokio::time::Instant::now(), wall_off_ms: wall_off_ms.clone() };
         let state = AppState::new(
             options,
             Parts {
@@ -197,14 +205,14 @@ impl Shop {
                 catalogue: Arc::new(TwoLines),
                 backups: Arc::new(OneBackup::default()),
                 gateways,
-                clock: NodeClock::new(Arc::new(TestClock(tokio::time::Instant::now())), Timestamp::ZERO),
+                clock: NodeClock::new(Arc::new(clock), Timestamp::ZERO),
                 rng,
                 cluster_secret: [9; 32],
                 ops_token: Some("the ops token".to_owned()),
             },
         );
         let (public, ops) = (http::public_router(&state), http::ops_router(&state));
-        let mut shop = Self { world, state, public, ops, merchant: String::new() };
+        let mut shop = Self { world, state, wall_off_ms, public, ops, merchant: String::new() };
         shop.merchant = shop.new_key("merchant").await;
         shop
     }

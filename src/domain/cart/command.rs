@@ -27,14 +27,16 @@ pub enum CartCommand {
         /// Content of the request that made it.
         fingerprint: Fingerprint,
     },
-    /// Put a SKU in, or change how many. Rejects with `TooLarge` above the limits of lines and of money.
+    /// Put a SKU in, or change how many. Rejects with `Unavailable` without an offer, and with `TooLarge` above the limits
+    /// of lines and of money.
     SetLine {
         /// What.
         sku: Sku,
         /// How many from now on.
         quantity: Quantity,
-        /// Title and price the stock item just gave.
-        offer: Offer,
+        /// Title and price the stock item just gave; `None` when it is not for sale, which is for the cart to refuse:
+        /// a repeat of what it accepted hears the same answer whatever became of the SKU since.
+        offer: Option<Offer>,
         /// The version the shopper saw.
         expected_version: Option<u64>,
     },

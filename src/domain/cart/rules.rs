@@ -21,7 +21,8 @@ pub(super) fn decide(cart: &Cart, command: &CartCommand, at: Timestamp) -> Outco
         CartCommand::Create { currency, fingerprint } => create(cart, *currency, *fingerprint, at),
         CartCommand::SetLine { sku, quantity, offer, expected_version } => {
             editable(cart, *expected_version)?;
-            set_line(cart, CartLine { sku: sku.clone(), quantity: *quantity, offer: offer.clone() }, at)
+            let offer = offer.clone().ok_or_else(|| Rejection::Unavailable { sku: sku.clone() })?;
+            set_line(cart, CartLine { sku: sku.clone(), quantity: *quantity, offer }, at)
         }
         CartCommand::RemoveLine { sku, expected_version } => {
             editable(cart, *expected_version)?;

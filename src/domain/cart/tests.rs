@@ -24,7 +24,7 @@ pub(super) fn cart(byte: u8) -> Subjected {
 
 pub(super) fn put(name: &str, count: u32, cents: u64) -> CartCommand {
     let (sku, quantity) = (sku(name), units(count));
-    CartCommand::SetLine { sku, quantity, offer: offer(name, cents, cents), expected_version: None }
+    CartCommand::SetLine { sku, quantity, offer: Some(offer(name, cents, cents)), expected_version: None }
 }
 
 /// A checkout that proposes order `byte` and reads the same price for every SKU named.

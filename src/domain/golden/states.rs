@@ -68,7 +68,7 @@ fn open_cart() -> Subject<Cart> {
     let set = |name| CartCommand::SetLine {
         sku: sku(name),
         quantity: units(2),
-        offer: offer(name, 499, 7),
+        offer: Some(offer(name, 499, 7)),
         expected_version: None,
     };
     cart.yes(set("TEA-1"));

@@ -82,7 +82,7 @@ pub struct Parts {
     pub groups: Vec<GroupId>,
     /// Whether this node leads a group: only its leader tells of it.
     pub leads: Arc<dyn Fn(GroupId) -> bool + Send + Sync>,
-    /// Dates and signs deliveries.
+    /// Signs deliveries with its wall time, and dates what is shown of them with its own.
     pub clock: Arc<NodeClock>,
 }
 

@@ -183,11 +183,11 @@ impl Sender {
     async fn deliver(&self, delivery: &[Event], stop: &CancellationToken) -> bool {
         let mut pause = PAUSE_FIRST;
         loop {
-            let now = self.parts.clock.now();
+            let (now, wall) = (self.parts.clock.now(), self.parts.clock.wall());
             let attempt = tokio::select! {
                 biased;
                 () = stop.cancelled() => return false,
-                attempt = self.endpoint.attempt(delivery, now) => attempt,
+                attempt = self.endpoint.attempt(delivery, wall) => attempt,
             };
             let outcome = if attempt.is_ok() { "taken" } else { "failed" };
             metrics::counter!("stockroom_webhook_deliveries_total", "outcome" => outcome).increment(1);
@@ -223,5 +223,88 @@ impl Sender {
         self.status.0.change(self.status.1, |status| status.lag_entries = lag);
         let largest = self.status.0.list().iter().map(|status| status.lag_entries).max().unwrap_or(0);
         metrics::gauge!("stockroom_webhook_lag_entries").set(largest as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::HeaderMap;
+
+    use super::super::endpoint::EndpointParts;
+    use super::*;
+    use crate::actors::feed_signal::FeedSignal;
+    use crate::clock::{Clock, NodeClock};
+    use crate::domain::time::Timestamp;
+    use crate::payments::webhook::SIGNATURE_HEADER;
+    use crate::persistence::journal::Journal;
+    use crate::persistence::memory::MemoryStore;
+
+    const START: Timestamp = Timestamp(1_700_000_000_000);
+    const HOUR_MS: u64 = 3_600_000;
+
+    /// A wall clock that somebody sets; no time passes by itself.
+    struct Hands(Mutex<Timestamp>);
+
+    impl Clock for Hands {
+        fn wall(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    /// An endpoint that takes everything; where it is, and what signatures it got.
+    async fn receiver() -> (String, Arc<Mutex<Vec<String>>>) {
+        let signatures = Arc::<Mutex<Vec<String>>>::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let seen = signatures.clone();
+        let take = move |headers: HeaderMap| async move {
+            seen.lock().unwrap().push(headers[SIGNATURE_HEADER].to_str().unwrap().to_owned());
+        };
+        let router = axum::Router::new().fallback(take);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (url, signatures)
+    }
+
+    async fn sender(url: String, clock: Arc<NodeClock>) -> Sender {
+        let parts = Parts {
+            journal: Journal::new(Arc::new(MemoryStore::new())),
+            signal: FeedSignal::new([]),
+            groups: Vec::new(),
+            leads: Arc::new(|_| true),
+            clock,
+        };
+        let endpoint = EndpointParts {
+            name: "till".to_owned(),
+            url,
+            secret: "a secret of sufficient length".to_owned(),
+            events: vec!["order.*".to_owned()],
+            attempt_timeout: Duration::from_secs(5),
+            pause_max: Duration::from_secs(1),
+        };
+        let endpoint = Endpoint::new(endpoint).unwrap();
+        let statuses = WebhookStatuses::default();
+        statuses.with(|statuses| statuses.push(endpoint.status()));
+        Sender::open(parts, endpoint, false, (statuses, 0)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn deliveries_are_signed_with_the_wall_clock_however_far_the_nodes_own_is_off() {
+        let hands = Arc::new(Hands(Mutex::new(START)));
+        let clock = NodeClock::new(hands.clone(), Timestamp::ZERO);
+        let (url, signatures) = receiver().await;
+        let sender = sender(url, clock.clone()).await;
+        for wall in [Timestamp(START.0 + HOUR_MS), Timestamp(START.0 - HOUR_MS)] {
+            *hands.0.lock().unwrap() = wall;
+            assert_eq!(clock.now(), START, "the node's own clock does not step");
+            assert!(sender.deliver(&[], &CancellationToken::new()).await);
+            let signature = signatures.lock().unwrap().pop().unwrap();
+            assert!(signature.starts_with(&format!("t={},", wall.0 / 1000)), "{signature}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
+use crate::actors::messages::Answer;
 use crate::domain::cart::{CartCommand, CartReply, CartView};
 use crate::domain::ids::{CartId, EntityId, Sku};
 use crate::domain::money::Currency;
@@ -14,7 +15,6 @@ use crate::domain::pricing::Offer;
 use crate::domain::privacy::Sealed;
 use crate::domain::quantity::Quantity;
 use crate::domain::registry::{AnyCommand, AnyReply};
-use crate::domain::rejection::Rejection;
 use crate::http::AppState;
 use crate::http::call::{self, Call, Identity, Json, NoBody, Params};
 use crate::http::error::{Code, Problem};
@@ -24,7 +24,7 @@ use crate::http::sealing;
 use crate::http::wire::buyer::Buyer;
 use crate::http::wire::cart::{Cart, LineQuantity, Merge, NewCart};
 use crate::http::wire::schemas::CartTag;
-use crate::http::wire::{self};
+use crate::http::wire::{self, Time};
 
 const TAG: &str = "Carts";
 const ID: (&str, &str) = ("id", "The cart.");
@@ -144,9 +144,7 @@ async fn set_line(
         units => {
             let quantity =
                 Quantity::new(units).ok_or_else(|| Problem::invalid("quantity", "a whole number from 0 to 1000000"))?;
-            let cart = read(&state, id).await?;
-            let offer = offer_of(&state, &sku, cart.currency).await?;
-            let offer = offer.ok_or_else(|| Problem::from(Rejection::Unavailable { sku: sku.clone() }))?;
+            let offer = offer_for(&state, id, &sku).await?;
             CartCommand::SetLine { sku, quantity, offer, expected_version }
         }
     };
@@ -181,7 +179,30 @@ async fn set_buyer(
 
 async fn edit(state: &AppState, id: CartId, command: CartCommand, identity: Identity) -> Result<Response, Problem> {
     let answer = state.ask(EntityId::cart(id), AnyCommand::Cart(command), identity).await?;
-    Ok(wire::marked(cart_answer(state, id, StatusCode::OK).await?, answer.replayed))
+    let shown = match cart_answer(state, id, StatusCode::OK).await {
+        Err(problem) if problem.code() == Code::CartGone => as_edited(id, &answer)?,
+        shown => shown?,
+    };
+    Ok(wire::marked(shown, answer.replayed))
+}
+
+/// What an accepted edit left of a cart that is gone since: the edit happened, so nobody is told that it did not. The
+/// lines went where the cart went.
+fn as_edited(id: CartId, answer: &Answer) -> Result<Response, Problem> {
+    let AnyReply::Cart(CartReply::Edited { version, totals, expires_at, .. }) = answer.reply else {
+        return Err(wire::unexpected(answer));
+    };
+    let cart = Cart {
+        id,
+        version,
+        currency: totals.currency,
+        lines: Vec::new(),
+        totals: totals.into(),
+        buyer: None,
+        order_id: None,
+        expires_at: Time(expires_at),
+    };
+    Ok(tagged(StatusCode::OK, &cart))
 }
 
 async fn merge(
@@ -228,6 +249,16 @@ pub async fn read(state: &AppState, id: CartId) -> Result<CartView, Problem> {
     }
 }
 
+/// What a SKU is offered at for this cart. `None` when it is not for sale or the cart cannot be seen: whether that is a
+/// no is for the cart to say, which knows the edits it accepted before.
+async fn offer_for(state: &AppState, cart: CartId, sku: &Sku) -> Result<Option<Offer>, Problem> {
+    match read(state, cart).await {
+        Ok(cart) => offer_of(state, sku, cart.currency).await,
+        Err(problem) if matches!(problem.code(), Code::CartGone | Code::NotFound) => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
 /// What a SKU is offered at now; `None` when it is not for sale in that currency.
 pub async fn offer_of(state: &AppState, sku: &Sku, currency: Currency) -> Result<Option<Offer>, Problem> {
     match super::stock::read(state, sku).await {
@@ -243,11 +274,14 @@ async fn cart_answer(state: &AppState, id: CartId, status: StatusCode) -> Result
 }
 
 async fn rendered(state: &AppState, view: &CartView, status: StatusCode) -> Result<Response, Problem> {
-    let cart = opened(state, view).await?;
-    let mut response = wire::json(status, &cart);
-    let tag = HeaderValue::from_str(&format!("\"{}\"", view.version)).expect("digits are visible");
+    Ok(tagged(status, &opened(state, view).await?))
+}
+
+fn tagged(status: StatusCode, cart: &Cart) -> Response {
+    let mut response = wire::json(status, cart);
+    let tag = HeaderValue::from_str(&format!("\"{}\"", cart.version)).expect("digits are visible");
     response.headers_mut().insert(header::ETAG, tag);
-    Ok(response)
+    response
 }
 
 /// The cart on the wire, its buyer opened.

@@ -26,7 +26,7 @@ use super::unflushed::{Overlay, Unflushed};
 use super::{Request, failure};
 use crate::persistence::memory::take_limited;
 use crate::persistence::patience::while_held;
-use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch};
+use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch, removal_of_unchanged};
 
 /// sled's page cache. More costs memory beyond what it says; the journal is mostly read once.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -105,6 +105,7 @@ impl Owner {
             let Some(request) = next.take().or_else(|| queue.blocking_recv()) else { return };
             match request {
                 Request::Write(batch, permit) => self.gather(batch, permit),
+                Request::RemoveUnchanged(rows, permit, done) => self.remove_unchanged(&rows, permit, done),
                 Request::Get(key, done) => self.answer(done, |owner| owner.get(&key)),
                 Request::Scan(scan, done) => self.answer(done, |owner| owner.scan(&scan)),
                 Request::Read(reads, done) => self.answer(done, |owner| reads(owner)),
@@ -121,6 +122,7 @@ impl Owner {
         for _ in 0..FULL_REQUESTS {
             match queue.try_recv() {
                 Ok(Request::Write(batch, permit)) => self.write_later(batch, permit),
+                Ok(Request::RemoveUnchanged(rows, permit, done)) => self.remove_unchanged(&rows, permit, done),
                 Ok(Request::Get(key, done)) => self.answer(done, |owner| owner.get(&key)),
                 Ok(Request::Scan(scan, done)) => self.answer(done, |owner| owner.scan(&scan)),
                 Ok(Request::Read(reads, done)) => self.answer(done, |owner| reads(owner)),
@@ -186,6 +188,28 @@ impl Owner {
         work: impl Fn(&mut Self) -> Result<T, StoreError>,
     ) {
         self.depth.fetch_sub(1, Ordering::Relaxed);
+        let _ = done.send(self.read(work));
+    }
+
+    /// Looks and removes with nothing in between: only this thread writes.
+    fn remove_unchanged(
+        &mut self,
+        rows: &[Row],
+        permit: OwnedSemaphorePermit,
+        done: oneshot::Sender<Result<u64, StoreError>>,
+    ) {
+        let removal = self.read(|owner| removal_of_unchanged(owner, rows));
+        let removed = removal.as_ref().map(|removal| removal.changes.len() as u64).map_err(StoreError::clone);
+        match removal {
+            Ok(removal) if self.waits_for_room => self.write_later(removal, permit),
+            Ok(removal) => self.gather(removal, permit),
+            Err(_) => drop(self.depth.fetch_sub(1, Ordering::Relaxed)),
+        }
+        let _ = done.send(removed);
+    }
+
+    /// What is read, also on a full disk.
+    fn read<T>(&mut self, work: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut outcome = self.carry_out("read", &work);
         if matches!(outcome, Err(StoreError::Full)) && !self.waits_for_room {
             self.wait_for_room();
@@ -196,7 +220,7 @@ impl Owner {
         {
             self.fail(error.clone());
         }
-        let _ = done.send(outcome);
+        outcome
     }
 
     /// Does something unless the store has failed.

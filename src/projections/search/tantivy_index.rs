@@ -108,8 +108,11 @@ mod tests {
     use super::super::schema;
     use super::*;
     use crate::clock::SystemClock;
+    use crate::domain::money::Currency;
+    use crate::domain::pricing::JsonText;
+    use crate::domain::time::Timestamp;
     use crate::persistence::log::GroupId;
-    use crate::projections::query::{ProductItem, ProductQuery};
+    use crate::projections::query::{ProductItem, ProductQuery, VariantItem};
     use crate::projections::search::{SearchChange, SearchDocument};
 
     async fn open(directory: &Path) -> TantivySearchIndex {
@@ -122,13 +125,18 @@ mod tests {
             title: "Tea".to_owned(),
             description: String::new(),
             categories: Vec::new(),
-            attributes: crate::domain::pricing::JsonText::empty_object(),
+            attributes: JsonText::empty_object(),
             media: Vec::new(),
             version: 1,
-            variants: Vec::new(),
+            variants: vec![VariantItem {
+                sku: format!("tea-{index}").parse().unwrap(),
+                title: String::new(),
+                attributes: JsonText::empty_object(),
+                prices: [(Currency::USD, 100)].into(),
+                available: 0,
+            }],
         };
-        let document =
-            SearchDocument { item, attributes: [].into(), created_at: crate::domain::time::Timestamp(index) };
+        let document = SearchDocument { item, attributes: [].into(), created_at: Timestamp(index) };
         SearchBatch { changes: vec![SearchChange::Put(Box::new(document))], cursors: [(GroupId(1), index)].into() }
     }
 
@@ -244,5 +252,26 @@ mod tests {
         index.apply(batch(6)).await.unwrap();
         index.commit().await.unwrap();
         assert_eq!((index.cursors().await.unwrap(), total(&index).await), ([(GroupId(1), 6)].into(), 1));
+    }
+
+    /// tantivy checks a file when it opens it; what rots later makes it panic. What it hears is a change of a SKU that an
+    /// indexed product has, for which it reads the product.
+    #[tokio::test]
+    async fn a_segment_that_rots_while_it_is_open_is_built_anew_and_the_writer_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = open(directory.path()).await;
+        index.apply(batch(5)).await.unwrap();
+        index.commit().await.unwrap();
+        let file = files_of(directory.path(), "store").pop().expect("the file exists");
+        let half = std::fs::metadata(&file).unwrap().len() / 2;
+        let rotten = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&rotten, &vec![0; half as usize], 0).unwrap();
+        let change = SearchChange::Stock { sku: "tea-5".parse().unwrap(), available: 1 };
+        let heard = index.apply(SearchBatch { changes: vec![change], ..SearchBatch::default() }).await;
+        assert!(matches!(heard, Err(SearchError::Emptied { .. })), "{heard:?}");
+        assert_eq!((index.cursors().await, total(&index).await), (Ok([].into()), 0));
+        index.apply(batch(6)).await.unwrap();
+        index.commit().await.unwrap();
+        assert_eq!((index.cursors().await, total(&index).await), (Ok([(GroupId(1), 6)].into()), 1));
     }
 }

@@ -1,6 +1,10 @@
 //! The thread that owns tantivy's writer: gathers changes, commits them with the cursors, empties a broken index.
+//!
+//! tantivy panics on some kinds of damage, such as a segment that rotted while it was open. That is caught here and is
+//! damage like any other: the index is built anew, and the thread goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, RwLock};
@@ -111,7 +115,7 @@ impl Writer {
         loop {
             let message = match self.until_commit() {
                 Some(Duration::ZERO) => {
-                    let _ = self.commit();
+                    let _ = self.guarded(Self::commit);
                     continue;
                 }
                 Some(wait) => messages.recv_timeout(wait),
@@ -126,7 +130,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => None,
             };
-            let _ = self.commit();
+            let _ = self.guarded(Self::commit);
             let _ = self.engine.writer.wait_merging_threads();
             if let Some(answer) = closing {
                 let _ = answer.send(());
@@ -142,10 +146,10 @@ impl Writer {
                 let _ = answer.send(self.cursors.clone());
             }
             Message::Apply(batch, answer) => {
-                let _ = answer.send(self.apply(batch));
+                let _ = answer.send(self.guarded(|writer| writer.apply(batch)));
             }
             Message::Commit(answer) => {
-                let _ = answer.send(self.commit());
+                let _ = answer.send(self.guarded(Self::commit));
             }
             Message::Damaged { generation, reason } => {
                 if self.generation() == generation {
@@ -154,6 +158,15 @@ impl Writer {
             }
             Message::Close(_) => unreachable!("the loop handles closing"),
         }
+    }
+
+    /// Does something with the engine. Should that panic, nobody knows what state it is in: it is thrown away.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<(), SearchError>) -> Result<(), SearchError> {
+        catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|_| {
+            let reason = "the engine panicked".to_owned();
+            self.empty(reason.clone());
+            Err(SearchError::Emptied { reason })
+        })
     }
 
     /// How long to wait for more before committing; `None` when there is nothing to commit.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::below;
 use crate::persistence::memory::scan_rows;
-use crate::persistence::store::{Change, Reads, Row, Scan, Store, StoreError, WriteBatch};
+use crate::persistence::store::{Change, Reads, Row, Scan, Store, StoreError, WriteBatch, removal_of_unchanged};
 use crate::rng::Rng;
 use crate::sim::power::{Power, Step};
 
@@ -29,6 +29,23 @@ struct State {
 }
 
 impl State {
+    fn write(&mut self, batch: WriteBatch) {
+        self.changes += 1;
+        let mut undo = Undo::with_capacity(batch.changes.len());
+        for change in batch.changes {
+            let (key, value) = match change {
+                Change::Put { key, value } => (key, Some(value)),
+                Change::Delete { key } => (key, None),
+            };
+            let former = self.set(key.clone(), value);
+            undo.push((key, former));
+        }
+        self.undo.push_back(undo);
+        if self.undo.len() > UNDO_BATCHES_MAX {
+            self.undo.pop_front();
+        }
+    }
+
     fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Bytes> {
         match value {
             Some(value) => self.rows.insert(key, value),
@@ -102,6 +119,10 @@ impl Store for Aside {
         Err(StoreError::Closed)
     }
 
+    async fn remove_unchanged(&self, _: Vec<Row>) -> Result<u64, StoreError> {
+        Err(StoreError::Closed)
+    }
+
     async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {
         Ok(self.0.lock().rows.get(&key).cloned())
     }
@@ -133,22 +154,17 @@ impl Store for Aside {
 impl Store for SimStore {
     async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
         self.power.pass(Step::Store).await;
-        let mut state = self.open()?;
-        state.changes += 1;
-        let mut undo = Undo::with_capacity(batch.changes.len());
-        for change in batch.changes {
-            let (key, value) = match change {
-                Change::Put { key, value } => (key, Some(value)),
-                Change::Delete { key } => (key, None),
-            };
-            let former = state.set(key.clone(), value);
-            undo.push((key, former));
-        }
-        state.undo.push_back(undo);
-        if state.undo.len() > UNDO_BATCHES_MAX {
-            state.undo.pop_front();
-        }
+        self.open()?.write(batch);
         Ok(())
+    }
+
+    async fn remove_unchanged(&self, rows: Vec<Row>) -> Result<u64, StoreError> {
+        self.power.pass(Step::Store).await;
+        let mut state = self.open()?;
+        let removal = removal_of_unchanged(&state.rows, &rows)?;
+        let removed = removal.changes.len() as u64;
+        state.write(removal);
+        Ok(removed)
     }
 
     async fn get(&self, key: Bytes) -> Result<Option<Bytes>, StoreError> {
