@@ -78,7 +78,7 @@ async fn a_provider_killed_again_and_again_charges_every_order_once() {
     assert_eq!((summary.sold, summary.money), (sold, (1999 * sold as u64, 0)), "{summary:?}");
     let audit = provider.audit().await;
     assert_eq!(audit["conflicts"], 0, "no key stood for two things: {audit:#}");
-    let told = client.metric("stockroom_http_requests_total{route=\"/v1/webhooks").await;
+    let told = client.metric("stockroom_http_requests_total{route=\"POST /v1/webhooks").await;
     assert!(told > 0.0, "results were told by webhook");
     assert!(!home.data().join("simulated-payments.ledger").exists(), "the shop keeps no books of its own");
     shop.stop().await;
