@@ -55,6 +55,8 @@ schema::options! {
         shutdown_grace_ms: Milliseconds = 15_000, 0..=600_000;
         /// Open event streams (SSE) of all clients together.
         event_streams_max: u32 = 10_000, 1..=1_000_000 => "streams";
+        /// How long an event stream trusts that no signal means no change, before it reads its entity anyway.
+        event_reread_seconds: Seconds = 5, 1..=3_600;
     }
     /// Who is let in, and how fast.
     admission: AdmissionOptions {
@@ -122,6 +124,8 @@ schema::options! {
         simulated: bool = true;
         /// Signs the simulated provider's webhooks; empty draws one at start.
         simulated_webhook_secret: String = "", secret;
+        /// Where `stockroom payments-simulator` serves it, e.g. `http://127.0.0.1:8090/`; empty: inside the node.
+        simulated_url: String = "";
     }
     /// Telling other systems what happened.
     webhooks: WebhookOptions {

@@ -16,4 +16,6 @@ need gcc command -v cc
 need g++ command -v c++
 need chromium command -v chromium
 need chromium-driver command -v chromedriver
+need curl command -v curl
+need jq command -v jq
 need python3-venv python3 -c 'import ensurepip, venv'

@@ -18,6 +18,7 @@ mod key;
 mod openapi;
 mod ops_client;
 mod output;
+mod payments_simulator;
 mod serve;
 mod status;
 
@@ -70,6 +71,9 @@ enum Command {
     /// Make, list, check and restore backups
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// Run the simulated payment provider as a process of its own, for payments.simulated_url
+    #[command(after_help = payments_simulator::HELP)]
+    PaymentsSimulator(payments_simulator::SimulatorArguments),
     /// Measure a running node
     Bench(bench::BenchArguments),
     /// Move the catalogue in and out as files
@@ -140,6 +144,7 @@ pub fn run(
         Command::Key(command) => key::run(&command, &context),
         Command::Journal(command) => journal::run(&command, &context),
         Command::Backup(command) => backup::run(&command, &context),
+        Command::PaymentsSimulator(arguments) => payments_simulator::run(&arguments, &context),
         Command::Bench(arguments) => bench::run(&arguments, &context),
         Command::Catalog(command) => catalog::run(&command, &context),
         Command::Openapi => openapi::run(),

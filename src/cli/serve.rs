@@ -77,7 +77,7 @@ async fn fill(shop: &Shop) -> Result<(), Failure> {
 
 /// Returns at the first SIGTERM or SIGINT; a second one ends the process at once.
 #[allow(clippy::disallowed_methods, reason = "a second signal means: do not wait for anything")]
-async fn wait_for_signal() -> Result<(), Failure> {
+pub(super) async fn wait_for_signal() -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {

@@ -251,7 +251,7 @@ fn conflicts(config: &Config) -> Vec<Problem> {
             problems.push(Problem { key: key.to_owned(), reason: reason.to_owned(), source });
         }
     };
-    let (http, raft, router) = (&config.http, &config.raft, &config.router);
+    let (http, raft, router, payments) = (&config.http, &config.raft, &config.router, &config.payments);
     let one_port = http.listen == http.ops_listen && http.listen.port() != 0;
     require(!one_port, "http.ops_listen", "must differ from http.listen");
     let both_or_none = http.tls_certificate.as_os_str().is_empty() == http.tls_key.as_os_str().is_empty();
@@ -267,7 +267,20 @@ fn conflicts(config: &Config) -> Vec<Problem> {
     require(apart, "raft.election_max_ms", "must be more than raft.election_min_ms");
     let beats = raft.heartbeat_ms.0 * 3 <= raft.election_min_ms.0;
     require(beats, "raft.heartbeat_ms", "must be at most a third of raft.election_min_ms");
+    let url = &payments.simulated_url;
+    require(url.is_empty() || is_address(url), "payments.simulated_url", "is not an http or https address");
+    let shared = url.is_empty() || !payments.simulated_webhook_secret.is_empty();
+    require(
+        shared,
+        "payments.simulated_webhook_secret",
+        "is needed beside payments.simulated_url, and is the same there",
+    );
     problems
+}
+
+/// The address of a service that is spoken to by HTTP.
+fn is_address(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// An address, or an address and a prefix length.
@@ -339,6 +352,9 @@ mod tests {
         assert_eq!(error.problems[0].key, "raft.election_max_ms");
         let error = load_text("[http]\ntrusted_proxies = [\"10.0.0.0/33\"]\n").unwrap_err();
         assert_eq!(error.problems[0].key, "http.trusted_proxies");
+        let error = load_text("[payments]\nsimulated_url = \"127.0.0.1:8090\"\n").unwrap_err();
+        let keys: Vec<_> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["payments.simulated_url", "payments.simulated_webhook_secret"]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! `Prefer: wait`.
 //!
 //! A change signal is a hint, the entity's own answer the truth: what is sent was read from the entity, so a late or
-//! doubled signal costs a read and nothing else. When signals stop coming the entity is read anyway now and then.
+//! doubled signal costs a read and nothing else. When signals stop coming the entity is read anyway now and then
+//! (`http.event_reread_seconds`).
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,8 +21,6 @@ use crate::domain::ids::EntityId;
 /// The request header with which an event stream is resumed.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// How long a follower trusts that no signal means no change.
-const READ_ANYWAY: Duration = Duration::from_secs(5);
 /// Between two events of one stream: what happens faster is told together.
 const EVENTS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Told to clients as the time before they reconnect.
@@ -56,10 +55,11 @@ impl Follower {
 
     /// Returns when the entity may have changed; `false` when the node stops.
     pub async fn changed(&mut self) -> bool {
+        let reread = self.state.options().timeouts.event_reread;
         tokio::select! {
             biased;
             () = self.state.stopping().cancelled() => false,
-            signal = tokio::time::timeout(READ_ANYWAY, self.changes.next()) => {
+            signal = tokio::time::timeout(reread, self.changes.next()) => {
                 if matches!(signal, Ok(None)) {
                     tokio::time::sleep(EVENTS_INTERVAL_MIN).await;
                     self.changes = self.state.changes().of(&self.entity);

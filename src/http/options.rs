@@ -76,6 +76,8 @@ pub struct Timeouts {
     pub tls_handshake: Duration,
     /// Between two comments on a silent event stream.
     pub event_keep_alive: Duration,
+    /// How long a stream trusts that no signal means no change.
+    pub event_reread: Duration,
     /// Between two readings of the API keys from the cluster.
     pub keys_refresh: Duration,
 }
@@ -124,6 +126,7 @@ impl Default for Timeouts {
             request: Duration::from_secs(40),
             tls_handshake: Duration::from_secs(5),
             event_keep_alive: Duration::from_secs(15),
+            event_reread: Duration::from_secs(5),
             keys_refresh: Duration::from_secs(2),
         }
     }

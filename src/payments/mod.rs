@@ -9,9 +9,11 @@
 //! | `ledger_file` | those books on disk: append-only, checksummed, synced before an answer |
 //! | `simulated` | the simulated provider: tokens that succeed, decline, dawdle, vanish or answer by webhook |
 //! | `remote` | the simulated provider as an HTTP service, and the gateway that talks to it |
+//! | `conformance` | what every gateway to it must do |
 //!
 //! Nothing here knows actors or the cluster: they reach payments through `courier`, HTTP through `gateway`.
 
+pub mod conformance;
 pub mod courier;
 pub mod gateway;
 pub mod ledger;

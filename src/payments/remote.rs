@@ -81,9 +81,13 @@ pub enum HttpGatewayError {
 }
 
 impl HttpGateway {
-    /// A gateway to the service at `base`.
+    /// A gateway to the service at `base`, with or without a slash at its end.
     pub fn new(base: &Url, webhook_secret: WebhookSecret) -> Result<Self, HttpGatewayError> {
-        let operations = base.join("v1/operations").map_err(|_| HttpGatewayError::Address(base.clone()))?;
+        let mut directory = base.clone();
+        if !directory.path().ends_with('/') {
+            directory.set_path(&format!("{}/", base.path()));
+        }
+        let operations = directory.join("v1/operations").map_err(|_| HttpGatewayError::Address(base.clone()))?;
         Ok(Self { client: client()?, operations, webhook_secret })
     }
 }

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod backup;
+mod bench;
 mod catalog;
 mod kit;
+mod payments_simulator;
+mod quick_start;
 
 use std::path::Path;
 

@@ -29,7 +29,7 @@ impl Charges {
 
 /// All of it, by order.
 pub fn read(home: &Home) -> BTreeMap<String, Charges> {
-    let text = std::fs::read_to_string(home.data().join("simulated-payments.ledger")).unwrap();
+    let text = std::fs::read_to_string(home.books()).unwrap();
     let mut orders: BTreeMap<String, Charges> = BTreeMap::new();
     let mut pending: BTreeMap<String, (String, u64)> = BTreeMap::new();
     for line in text.lines().filter(|line| line.len() > 9) {

@@ -35,6 +35,7 @@ pub struct Home {
     _root: Option<TempDir>,
     root: PathBuf,
     data: PathBuf,
+    books: RefCell<PathBuf>,
     environment: RefCell<Vec<(String, String)>>,
     address: Arc<Mutex<Address>>,
 }
@@ -72,6 +73,7 @@ impl Home {
         Self {
             _root: None,
             root: root.to_path_buf(),
+            books: RefCell::new(data.join("simulated-payments.ledger")),
             data,
             environment: RefCell::new(environment),
             address: Arc::default(),
@@ -100,6 +102,16 @@ impl Home {
         self.address.clone()
     }
 
+    /// The payment provider's books.
+    pub fn books(&self) -> PathBuf {
+        self.books.borrow().clone()
+    }
+
+    /// The provider is not inside the shop, and keeps its books here.
+    pub fn books_are_at(&self, path: PathBuf) {
+        *self.books.borrow_mut() = path;
+    }
+
     /// Everything its processes ever said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.root.join("stderr.log")).unwrap_or_default()
@@ -124,20 +136,8 @@ impl Home {
 
     /// Starts a process; it gets ready, or ends with a refusal.
     pub async fn try_start(&self) -> Result<Shop, Refused> {
-        let log = self.root.join("stderr.log");
-        let (errors, before) = append_to(&log);
         let serve = ["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
-        let mut command = self.command(&serve);
-        dies_with_us(&mut command);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
-        let mut shop = Shop { child, log: log.clone() };
-        let Some(ready) = shop.first_line().await else {
-            let status = shop.ended().await;
-            let said = std::fs::read_to_string(&log).unwrap();
-            return Err(Refused { code: status.code(), said: said[before..].to_owned() });
-        };
-        let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|error| panic!("{ready:?}: {error}"));
-        assert_eq!(ready["ready"], true, "the first line on stdout says ready");
+        let (shop, ready) = self.run(self.command(&serve)).await?;
         let url = |name: &str| format!("http://{}", ready[name].as_str().unwrap());
         let known = {
             let mut address = self.address.lock().unwrap();
@@ -148,6 +148,23 @@ impl Home {
             self.make_merchant().await;
         }
         Ok(shop)
+    }
+
+    /// Runs a command that serves something; its readiness line, or why there is none.
+    pub async fn run(&self, mut command: Command) -> Result<(Shop, Value), Refused> {
+        let log = self.root.join("stderr.log");
+        let (errors, before) = append_to(&log);
+        dies_with_us(&mut command);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let mut shop = Shop { child, log: log.clone() };
+        let Some(ready) = shop.first_line().await else {
+            let status = shop.ended().await;
+            let said = std::fs::read_to_string(&log).unwrap();
+            return Err(Refused { code: status.code(), said: said[before..].to_owned() });
+        };
+        let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|error| panic!("{ready:?}: {error}"));
+        assert_eq!(ready["ready"], true, "the first line on stdout says ready");
+        Ok((shop, ready))
     }
 
     async fn make_merchant(&self) {

@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
+use stockroom::domain::ids::EntityId;
 
 use crate::shop::Shop;
 
@@ -150,6 +151,52 @@ async fn merging_adds_the_other_carts_lines_and_closes_it() {
     let line = format!("/v1/carts/{from}/lines/TEA");
     shop.put(&line, json!({ "quantity": 1 })).send().await.problem(410, "cart_gone");
     merge(&into, "00000000000000000000000000000000").await.problem(404, "not_found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cart_that_waits_for_anothers_lines_is_neither_edited_nor_bought_nor_given_away() {
+    let shop = Shop::open().await;
+    shop.stocked("TEA", 50).await;
+    let (one, two) = (shop.cart(&[("TEA", 1)]).await, shop.cart(&[("TEA", 2)]).await);
+    let (three, four) = (shop.cart(&[("TEA", 4)]).await, shop.cart(&[("TEA", 8)]).await);
+    let merge = |into: &str, from: &str, key: &str| {
+        shop.post(&format!("/v1/carts/{into}/merge"), json!({ "from": from })).key(key).send()
+    };
+    let units = |cart: Value| cart["lines"][0]["quantity"].as_u64().unwrap();
+    shop.world.deafen(EntityId::cart(two.parse().unwrap()));
+    let waits = merge(&one, &two, KEY).await.problem(504, "outcome_unknown");
+    assert_eq!((&waits["retryable"], &waits["outcome"]), (&json!(true), &json!("unknown")));
+
+    let line = format!("/v1/carts/{one}/lines/TEA");
+    let payment = json!({ "provider": "simulated", "token": "tok_ok" });
+    let refused = [
+        shop.put(&line, json!({ "quantity": 3 })).send().await,
+        shop.delete(&line).send().await,
+        shop.put(&format!("/v1/carts/{one}/buyer"), json!({ "email": "ada@example.org" })).send().await,
+        shop.post("/v1/orders", json!({ "cart_id": one, "payment": payment }))
+            .key("order-of-one-00000000")
+            .send()
+            .await,
+        merge(&one, &four, "merge-into-one-0000000").await,
+        merge(&three, &one, OTHER_KEY).await,
+    ];
+    for answer in refused {
+        let problem = answer.problem(409, "cart_merging");
+        assert_eq!((&problem["retryable"], &problem["outcome"]), (&json!(true), &json!("rejected")), "{problem}");
+    }
+    assert_eq!(units(shop.get(&format!("/v1/carts/{one}")).send().await.expect(200)), 1);
+    assert_eq!(units(shop.get(&format!("/v1/carts/{three}")).send().await.expect(200)), 4);
+
+    shop.world.hear();
+    assert_eq!(units(merge(&one, &two, KEY).await.expect(200)), 3, "the retry hears how it ended");
+    shop.put(&line, json!({ "quantity": 5 })).send().await.expect(200);
+    let given = merge(&three, &one, OTHER_KEY).await;
+    assert_eq!(
+        units(given.expect(200)),
+        9,
+        "a refusal is not remembered: the same request under the same key helps now"
+    );
+    shop.get(&format!("/v1/carts/{one}")).send().await.problem(410, "cart_gone");
 }
 
 #[tokio::test(start_paused = true)]

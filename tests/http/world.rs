@@ -1,7 +1,7 @@
 //! The shop's entities in memory: real rules, one writer, no disk. Commands are decided, applied and asserted as their
 //! actors would; what is owed is delivered at once, in order, until nobody owes anything that can be delivered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -36,6 +36,8 @@ struct Inner {
     vault: BTreeMap<DataKeyId, [u8; 32]>,
     at: Timestamp,
     failure: Option<AskError>,
+    /// Who does not hear what others owe it.
+    deaf: BTreeSet<EntityId>,
     payments: Vec<PaymentRequest>,
 }
 
@@ -52,6 +54,7 @@ impl World {
             vault: BTreeMap::new(),
             at: Timestamp(BEGINNING_MS),
             failure: None,
+            deaf: BTreeSet::new(),
             payments: Vec::new(),
         };
         let genesis = Genesis { cluster: ClusterId([1; 16]), shards: 12, secret: Secret([9; 32]), node: NodeId(1) };
@@ -64,6 +67,19 @@ impl World {
     /// From now on every command ends like this; `None`: as the rules say.
     pub fn fail_with(&self, failure: Option<AskError>) {
         self.inner.lock().unwrap().failure = failure;
+    }
+
+    /// From now on this entity does not hear what others owe it.
+    pub fn deafen(&self, entity: EntityId) {
+        self.inner.lock().unwrap().deaf.insert(entity);
+    }
+
+    /// Everybody hears again, and is told at once what was owed meanwhile.
+    pub fn hear(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.deaf.clear();
+        let all: Vec<EntityId> = inner.entities.keys().cloned().collect();
+        all.into_iter().for_each(|id| inner.deliver_all(id, &self.changed));
     }
 
     /// Time passes, and whoever wanted to be woken is.
@@ -147,7 +163,10 @@ impl Inner {
             let Some(id) = queue.pop_front() else { return };
             let _ = changed.send(id.clone());
             let owed = self.entities.get(&id).map(|resident| resident.state.outstanding()).unwrap_or_default();
-            let Some(outgoing) = owed.into_iter().find(|owed| !silent.contains(&owed.obligation)) else { continue };
+            let is_heard =
+                |to: &Destination| !matches!(to, Destination::Entity(target, _) if self.deaf.contains(target));
+            let mut owed = owed.into_iter().filter(|owed| is_heard(&owed.to));
+            let Some(outgoing) = owed.find(|owed| !silent.contains(&owed.obligation)) else { continue };
             queue.push_back(id.clone());
             let stamp = Stamp { command: CommandId([1; 16]), fingerprint: Fingerprint::default() };
             let settlement = match &outgoing.to {

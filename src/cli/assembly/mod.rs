@@ -10,6 +10,7 @@ pub(super) mod backups;
 mod disk;
 mod options;
 mod outgoing;
+mod payments;
 mod ports;
 mod webhooks;
 
@@ -28,15 +29,12 @@ use crate::http;
 use crate::http::ServeError;
 use crate::http::outgoing::Outgoing;
 use crate::payments::courier::PaymentCourier;
-use crate::payments::gateway::{Gateways, PaymentGateway};
-use crate::payments::simulated::{PROVIDER_NAME, Parts as ProviderParts, SimulatedProvider};
-use crate::payments::webhook::WebhookSecret;
 use crate::persistence::trim::Trimmer;
 use crate::projections::read_side::ReadSide;
 use crate::projections::search::tantivy_index::TantivySearchIndex;
 use crate::rng::{Rng, SeededRng};
 pub(super) use disk::Disk;
-use webhooks::InProcessWebhooks;
+use payments::Providers;
 
 /// A running shop.
 pub(crate) struct Shop {
@@ -63,8 +61,7 @@ pub(crate) struct Core {
     /// The node's randomness.
     pub(crate) rng: Arc<dyn Rng>,
     disk: Disk,
-    provider: Option<Arc<SimulatedProvider>>,
-    gateways: Gateways,
+    providers: Providers,
 }
 
 impl Core {
@@ -74,9 +71,8 @@ impl Core {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
         let disk = Disk::open(config).await?;
-        let provider = simulated_provider(config, &disk, &clock, &rng).await?;
-        let gateways = gateways(provider.as_ref());
-        let payments = PaymentCourier::new(gateways.clone(), rng.clone(), options::courier(config));
+        let providers = Providers::open(config, &disk, &clock, &rng).await?;
+        let payments = PaymentCourier::new(providers.gateways.clone(), rng.clone(), options::courier(config));
         let seams = Seams {
             clock,
             rng: rng.clone(),
@@ -89,7 +85,7 @@ impl Core {
         };
         let node =
             Node::start(seams, options::node(config)).await.map_err(|error| Failure::new(Exit::Failed, error))?;
-        Ok(Self { node: Arc::new(node), rng, disk, provider, gateways })
+        Ok(Self { node: Arc::new(node), rng, disk, providers })
     }
 
     /// Stops the node and closes the directory.
@@ -105,16 +101,16 @@ impl Shop {
         let endpoints = outgoing::endpoints(config)?;
         let http = options::http(config)?;
         let doors = http::Doors::take(&http).map_err(not_listening)?;
-        let Core { node, disk, provider, gateways, rng } = Core::open(config).await?;
+        let Core { node, disk, providers, rng } = Core::open(config).await?;
         let search = TantivySearchIndex::open(disk.search(), Arc::new(SystemClock::new())).await?;
         let groups = node.shards().groups().collect();
         let read_side = ReadSide::start(node.journal().clone(), node.feed().clone(), groups, Arc::new(search)).await?;
         let read_side = Arc::new(read_side);
         let upkeep = start_upkeep(config, &node, &disk).await?;
-        let webhooks = provider.map(|provider| send_webhooks(provider, &node, &rng));
+        let webhooks = providers.in_process.map(|provider| webhooks::send(provider, &node, &rng));
         let outgoing = outgoing::start(endpoints, &node, &disk).await?;
         let shown = (outgoing.statuses(), prometheus);
-        let parts = ports::parts(&node, &read_side, rng, gateways, &disk, shown)?;
+        let parts = ports::parts(&node, &read_side, rng, providers.gateways, &disk, shown)?;
         let state = http::AppState::new(http, parts);
         let server = http::serve(state, doors).await.map_err(|error| Failure::new(Exit::Failed, error))?;
         Ok(Self { node, server, read_side, outgoing, webhooks, upkeep, disk })
@@ -182,42 +178,4 @@ async fn start_upkeep(config: &Config, node: &Arc<Node>, disk: &Disk) -> Result<
         space,
     };
     Ok(AbortOnDrop(tokio::spawn(upkeep.run())))
-}
-
-fn send_webhooks(provider: Arc<SimulatedProvider>, node: &Node, rng: &Arc<dyn Rng>) -> AbortOnDrop {
-    let orders = Arc::new(node.router().clone());
-    let clock = Arc::new(SystemClock::new());
-    let sink = InProcessWebhooks { provider: provider.clone(), orders, clock, rng: rng.clone() };
-    AbortOnDrop(tokio::spawn(provider.send_webhooks(Arc::new(sink))))
-}
-
-/// The configured providers.
-fn gateways(simulated: Option<&Arc<SimulatedProvider>>) -> Gateways {
-    let simulated = simulated.map(|provider| (PROVIDER_NAME.to_owned(), provider.clone() as Arc<dyn PaymentGateway>));
-    Gateways::new(simulated)
-}
-
-/// The simulated provider, when it is configured.
-async fn simulated_provider(
-    config: &Config,
-    disk: &Disk,
-    clock: &Arc<dyn Clock>,
-    rng: &Arc<dyn Rng>,
-) -> Result<Option<Arc<SimulatedProvider>>, Failure> {
-    if !config.payments.simulated {
-        return Ok(None);
-    }
-    let configured = &config.payments.simulated_webhook_secret;
-    let secret = if configured.is_empty() {
-        let mut drawn = [0; 32];
-        rng.fill(&mut drawn);
-        WebhookSecret::new(drawn)
-    } else {
-        WebhookSecret::new(configured.as_bytes())
-    };
-    let parts = ProviderParts { rng: rng.clone(), clock: clock.clone(), webhook_secret: secret };
-    let provider = SimulatedProvider::open(parts, &disk.simulated_ledger())
-        .await
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
-    Ok(Some(provider))
 }

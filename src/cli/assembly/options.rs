@@ -86,6 +86,7 @@ pub fn http(config: &Config) -> Result<HttpOptions, Failure> {
             head: Duration::from_millis(http.header_read_timeout_ms.0),
             command: Duration::from_millis(config.router.deadline_ms.0),
             request: Duration::from_millis(http.request_timeout_ms.0),
+            event_reread: http.event_reread_seconds.duration(),
             ..Timeouts::default()
         },
     })

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::AbortOnDrop;
 use crate::actors::messages::{Ask, AskError, Origin, Request};
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
+use crate::cluster::node::Node;
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::order::OrderCommand;
@@ -20,16 +22,24 @@ use crate::rng::Rng;
 /// How long an order may take to take a notice; the provider sends it again later.
 const BUDGET: Duration = Duration::from_secs(10);
 
+/// Sends the provider's webhooks to the node's orders.
+pub(super) fn send(provider: Arc<SimulatedProvider>, node: &Node, rng: &Arc<dyn Rng>) -> AbortOnDrop {
+    let orders = Arc::new(node.router().clone());
+    let clock = Arc::new(SystemClock::new());
+    let sink = InProcessWebhooks { provider: provider.clone(), orders, clock, rng: rng.clone() };
+    AbortOnDrop(tokio::spawn(provider.send_webhooks(Arc::new(sink))))
+}
+
 /// Takes notices to orders.
-pub(super) struct InProcessWebhooks {
+struct InProcessWebhooks {
     /// Who signed them.
-    pub(super) provider: Arc<SimulatedProvider>,
+    provider: Arc<SimulatedProvider>,
     /// The way to orders.
-    pub(super) orders: Arc<dyn Ask>,
+    orders: Arc<dyn Ask>,
     /// Says whether a notice is fresh.
-    pub(super) clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     /// Draws command ids: the order knows a repeat by its payment key.
-    pub(super) rng: Arc<dyn Rng>,
+    rng: Arc<dyn Rng>,
 }
 
 #[async_trait]

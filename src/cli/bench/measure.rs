@@ -57,9 +57,9 @@ impl Tally {
         self.operations.0.len()
     }
 
-    /// What should not have happened, and how often it did.
-    pub(super) fn failures(&self) -> impl Iterator<Item = (&String, &u64)> {
-        self.failed.iter()
+    /// What came of operations instead, and how often: failures first.
+    pub(super) fn misses(&self) -> impl Iterator<Item = (&String, &u64)> {
+        self.failed.iter().chain(&self.refused)
     }
 
     /// Adds another client's.

@@ -93,8 +93,7 @@ async fn drive(arguments: &BenchArguments) -> Result<Report, Failure> {
         total.merge(&tally?);
     }
     if total.operations() == 0 {
-        let failed =
-            total.failures().next().map_or_else(|| "no operation finished".to_owned(), |(what, _)| what.clone());
+        let failed = total.misses().next().map_or_else(|| "no operation finished".to_owned(), |(what, _)| what.clone());
         return Err(Failure::said(Exit::Failed, format_args!("nothing was measured: {failed}"))
             .advise("check --url, and give --key so that the bench can stock what it sells"));
     }

@@ -216,28 +216,41 @@ async fn merge(
     let entity = EntityId::cart(id);
     let expected_version = call::if_match(&headers)?;
     let identity = call.identity(&state, Some(&entity), &body.bytes)?;
-    let mut follower = Follower::new(&state, entity.clone());
     let command = AnyCommand::Cart(CartCommand::Merge { from, expected_version });
-    let answer = state.ask(entity, command, identity).await?;
-    let merged = async {
+    let mut answer = state.ask(entity.clone(), command.clone(), identity).await?;
+    let mut cart = merged(&state, id, from).await?;
+    // A refusal is not remembered: whoever asks again under the same key asks the other cart again.
+    if answer.replayed && refusal(&cart, from).is_some() {
+        answer = state.ask(entity, command, state.drawn_identity()).await?;
+        cart = merged(&state, id, from).await?;
+    }
+    match refusal(&cart, from) {
+        Some(rejection) => Err(rejection.into()),
+        None => Ok(wire::marked(rendered(&state, &cart, StatusCode::OK).await?, answer.replayed)),
+    }
+}
+
+/// The cart once the other one has answered.
+async fn merged(state: &AppState, id: CartId, from: CartId) -> Result<CartView, Problem> {
+    let mut follower = Follower::new(state, EntityId::cart(id));
+    let answered = async {
         loop {
-            let cart = read(&state, id).await?;
+            let cart = read(state, id).await?;
             if cart.merging != Some(from) {
-                return Ok::<CartView, Problem>(cart);
+                return Ok(cart);
             }
             if !follower.changed_soon().await {
                 return Err(Problem::new(Code::OutcomeUnknown, "the node stops; ask again"));
             }
         }
     };
-    let cart = tokio::time::timeout(MERGE_WAIT, merged)
-        .await
-        .map_err(|_elapsed| Problem::new(Code::OutcomeUnknown, "the other cart has not answered yet; ask again"))??;
-    let refused = cart.last_merge.as_ref().filter(|merge| merge.from == from).and_then(|merge| merge.refused.clone());
-    if let Some(rejection) = refused {
-        return Err(rejection.into());
-    }
-    Ok(wire::marked(rendered(&state, &cart, StatusCode::OK).await?, answer.replayed))
+    let waited = tokio::time::timeout(MERGE_WAIT, answered).await;
+    waited.map_err(|_elapsed| Problem::new(Code::OutcomeUnknown, "the other cart has not answered yet; ask again"))?
+}
+
+/// Why the other cart did not give its lines away, when it was asked last.
+fn refusal(cart: &CartView, from: CartId) -> Option<Rejection> {
+    cart.last_merge.as_ref().filter(|merge| merge.from == from)?.refused.clone()
 }
 
 /// A cart as it is now.
