@@ -18,9 +18,9 @@
 mod damage_tests;
 #[cfg(test)]
 mod fault_tests;
-mod frame;
+pub(crate) mod frame;
 mod owner;
-mod scan;
+pub(crate) mod scan;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,8 @@ mod erasure;
 mod oversell;
 mod poison;
 mod replays;
+mod steady;
 mod stopping;
 mod stuck;
+mod verify;
 mod webhooks;

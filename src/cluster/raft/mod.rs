@@ -5,7 +5,7 @@
 //! `network` carries its messages to other nodes · `group` runs one group and is what the actors see of it ·
 //! `replay` does without Raft what it does with a log at start.
 
-mod bytes;
+pub(crate) mod bytes;
 pub mod group;
 mod log_adapter;
 mod network;
@@ -14,6 +14,6 @@ pub mod replay;
 pub mod state_machine;
 #[cfg(test)]
 mod storage_suite;
-mod types;
+pub(crate) mod types;
 
 pub use types::{Member, MemberId};
