@@ -10,8 +10,8 @@ use divan::Bencher;
 use stockroom::domain::cart::CartCommand;
 use stockroom::domain::entity::Fingerprint;
 use stockroom::domain::ids::{CartId, EntityId, HoldId};
-use stockroom::domain::money::{Currency, Money};
-use stockroom::domain::pricing::Offer;
+use stockroom::domain::money::Currency;
+use stockroom::domain::pricing::{Listing, Prices};
 use stockroom::domain::quantity::Quantity;
 use stockroom::domain::registry::{AnyCommand, AnyState};
 use stockroom::domain::stock::{Holder, Reserve, StockCommand};
@@ -61,14 +61,16 @@ fn hold_among(bencher: Bencher<'_, '_>, live: u64) {
 
 fn set_line(number: u32, quantity: u32) -> AnyCommand {
     let sku = format!("SKU-{number:04}").parse().expect("a sku");
-    let offer = Offer {
+    let listing = Listing {
         product: "product".parse().expect("an id"),
         title: Arc::from("A product with a title of ordinary length"),
-        unit_price: Money { amount: 1_999, currency: Currency::USD },
-        listing_version: 1,
+        prices: Prices([(Currency::USD, 1_999)].into()),
+        version: 1,
+        active: true,
     };
     let quantity = Quantity::new(quantity).expect("not zero");
-    AnyCommand::Cart(CartCommand::SetLine { sku, quantity, offer: Some(offer), expected_version: None })
+    let listing = Some(Arc::new(listing));
+    AnyCommand::Cart(CartCommand::SetLine { sku, quantity, listing, expected_version: None })
 }
 
 /// Changing one line of a cart that has this many.

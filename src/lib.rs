@@ -6,6 +6,8 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod domain;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod payments;
 pub mod persistence;

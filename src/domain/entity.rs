@@ -28,8 +28,16 @@ pub trait Entity: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + '
     /// What it answers.
     type Reply: Versioned;
 
-    /// Layout number of the serialized state, raised when the struct changes shape (P30).
+    /// Layout number of the serialized state, raised when its bytes change (P30).
     const STATE_VERSION: u16;
+
+    /// Reads a state of the layout `version`. Override to read older layouts through their frozen structs.
+    fn decode_state<C: Codec>(version: u16, bytes: &[u8]) -> Result<Self, C::Error> {
+        match version {
+            _ if version == Self::STATE_VERSION => C::decode(bytes),
+            _ => Err(C::unknown_version(version, Self::STATE_VERSION)),
+        }
+    }
 
     /// The entity before its first event.
     fn new(id: &EntityId) -> Self;
@@ -84,14 +92,18 @@ pub trait Command: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Se
     fn name(&self) -> &'static str;
 }
 
-/// Something journaled: events and replies.
+/// Something journaled: events and replies. Version 1 is the live type itself; when its bytes first change, the old
+/// shape is frozen beside it and read by [`Versioned::decode_version`]. How: the essay of `persistence::codec`.
 pub trait Versioned: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Layout number, written beside every value outside the encoding.
     const VERSION: u16;
 
     /// Reads the layout `version`. Override to read older layouts through their frozen structs.
     fn decode_version<C: Codec>(version: u16, bytes: &[u8]) -> Result<Self, C::Error> {
-        if version == Self::VERSION { C::decode(bytes) } else { Err(C::unknown_version(version)) }
+        match version {
+            _ if version == Self::VERSION => C::decode(bytes),
+            _ => Err(C::unknown_version(version, Self::VERSION)),
+        }
     }
 }
 
@@ -103,8 +115,8 @@ pub trait Codec {
     fn encode<T: Serialize>(value: &T, into: &mut Vec<u8>);
     /// Reads one value that fills `bytes` exactly.
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Self::Error>;
-    /// The error for a layout this binary does not know.
-    fn unknown_version(version: u16) -> Self::Error;
+    /// The error for layout `version` of something whose newest layout this binary knows is `newest`.
+    fn unknown_version(version: u16, newest: u16) -> Self::Error;
 }
 
 /// A yes: what happens and what is answered.

@@ -5,12 +5,12 @@
 //! recount from scratch, and [`super::books`] compares entities with each other: stock with orders to the unit, orders
 //! with the payment provider to the cent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::cart::Cart;
 use super::order::Order;
-use super::registry::AnyState;
+use super::registry::{AnyState, Kind};
 use super::stock::StockItem;
 
 /// A promise with a name.
@@ -75,46 +75,89 @@ impl fmt::Display for Breach {
     }
 }
 
+/// What was found, and how often each law was evaluated to find it.
+#[derive(Debug, Default)]
+pub struct Recount {
+    /// In the order it was looked at.
+    pub breaches: Vec<Breach>,
+    /// Law → times.
+    pub checked: BTreeMap<&'static str, u64>,
+}
+
 /// Collects breaches.
 #[derive(Default)]
 pub(super) struct Audit {
-    breaches: Vec<Breach>,
+    recount: Recount,
 }
 
 impl Audit {
     /// Notes a breach of `law` unless it holds.
     pub(super) fn must(&mut self, law: &'static str, holds: bool, detail: impl FnOnce() -> String) {
         debug_assert!(LAWS.iter().any(|known| known.id == law), "{law} is not on the list");
+        *self.recount.checked.entry(law).or_default() += 1;
         if !holds {
-            self.breaches.push(Breach { law, detail: detail() });
+            self.recount.breaches.push(Breach { law, detail: detail() });
         }
     }
 
-    /// What was found, in the order it was looked at.
-    pub(super) fn into_breaches(self) -> Vec<Breach> {
-        self.breaches
+    /// What was found.
+    pub(super) fn finish(self) -> Recount {
+        self.recount
+    }
+}
+
+/// Laws that replaying a record asserts in an entity of this kind, by `apply` and `assert_invariants`. Not among them:
+/// ORD-7, which `decide` asserts before anything is journaled, and PRD-3, which is about what is owed.
+pub fn asserted(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Stock => &["STK-1", "STK-2", "STK-3", "STK-4", "STK-5", "STK-6"],
+        Kind::Cart => &["CRT-1", "CRT-2", "CRT-4", "CRT-5", "CRT-6"],
+        Kind::Order => &["ORD-1", "ORD-2", "ORD-3", "ORD-4", "ORD-5", "ORD-6"],
+        Kind::Product => &["PRD-1", "PRD-2"],
+        Kind::Cluster => &["CLU-1", "CLU-2"],
     }
 }
 
 /// Recounts one entity of any kind. Products and clusters have no counters: their laws are asserted, see
 /// [`AnyState::assert_invariants`].
-pub fn check(state: &AnyState) -> Vec<Breach> {
+pub fn recount(state: &AnyState) -> Recount {
+    let mut audit = Audit::default();
     match state {
-        AnyState::Stock(item) => check_stock(item),
-        AnyState::Cart(cart) => check_cart(cart),
-        AnyState::Order(order) => check_order(order),
-        AnyState::Product(_) | AnyState::Cluster(_) => Vec::new(),
+        AnyState::Stock(item) => recount_stock(item, &mut audit),
+        AnyState::Cart(cart) => recount_cart(cart, &mut audit),
+        AnyState::Order(order) => order.recount(&mut audit),
+        AnyState::Product(_) | AnyState::Cluster(_) => {}
     }
+    audit.finish()
+}
+
+/// What [`recount`] finds.
+pub fn check(state: &AnyState) -> Vec<Breach> {
+    recount(state).breaches
 }
 
 /// Recounts one order from its lines and refunds.
 pub fn check_order(order: &Order) -> Vec<Breach> {
-    order.breaches().into_iter().map(|(law, detail)| Breach { law, detail }).collect()
+    let mut audit = Audit::default();
+    order.recount(&mut audit);
+    audit.finish().breaches
 }
 
 /// Recounts one stock item from its holds. Linear in the number of holds.
 pub fn check_stock(item: &StockItem) -> Vec<Breach> {
     let mut audit = Audit::default();
+    recount_stock(item, &mut audit);
+    audit.finish().breaches
+}
+
+/// Recounts one cart from its lines.
+pub fn check_cart(cart: &Cart) -> Vec<Breach> {
+    let mut audit = Audit::default();
+    recount_cart(cart, &mut audit);
+    audit.finish().breaches
+}
+
+fn recount_stock(item: &StockItem, audit: &mut Audit) {
     let (sku, numbers) = (item.sku(), item.numbers());
     let came = i128::from(numbers.received) + i128::from(numbers.adjusted) + i128::from(numbers.returned);
     let are = i128::from(numbers.available) + i128::from(numbers.held) + i128::from(numbers.sold);
@@ -132,12 +175,9 @@ pub fn check_stock(item: &StockItem) -> Vec<Breach> {
     }
     let forgettable: BTreeSet<_> = item.ended.iter().filter_map(|(id, ended)| Some((ended.forget_at?, *id))).collect();
     audit.must("STK-6", forgettable == item.forgettable, || format!("{sku}: forgetting index differs"));
-    audit.breaches
 }
 
-/// Recounts one cart from its lines.
-pub fn check_cart(cart: &Cart) -> Vec<Breach> {
-    let mut audit = Audit::default();
+fn recount_cart(cart: &Cart, audit: &mut Audit) {
     let (id, totals) = (cart.id(), cart.totals());
     audit.must("CRT-1", cart.lines.len() <= super::cart::LINES_MAX, || format!("cart {id}: {}", cart.lines.len()));
     let sum: u64 = cart.lines.values().map(|line| line.total()).sum();
@@ -155,5 +195,38 @@ pub fn check_cart(cart: &Cart) -> Vec<Breach> {
     audit.must("CRT-5", !consumed || cart.lines.is_empty(), || format!("cart {id}: {} lines", cart.lines.len()));
     let distinct: BTreeSet<_> = cart.orders.values().collect();
     audit.must("CRT-6", distinct.len() == cart.orders.len(), || format!("cart {id}: one order, two versions"));
-    audit.breaches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kind's source asserts, from the given words on to the end of the function.
+    fn named_in(source: &str, from: &str) -> BTreeSet<String> {
+        let body = source.split_once(from).expect("the function is there").1;
+        let body = body.split("\n    }\n").next().expect("it ends");
+        let laws = LAWS.iter().map(|law| law.id).filter(|law| body.contains(&format!("\"{law}:")));
+        laws.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_law_counted_as_asserted_is_asserted_in_the_source() {
+        let stock = include_str!("stock/mod.rs");
+        let sources = [
+            (Kind::Stock, named_in(stock, "fn assert_invariants")),
+            (Kind::Cart, named_in(include_str!("cart/mod.rs"), "fn assert_invariants")),
+            (Kind::Order, named_in(include_str!("order/laws.rs"), "fn assert_laws")),
+            (Kind::Product, named_in(include_str!("product/mod.rs"), "fn assert_invariants")),
+            (Kind::Cluster, named_in(include_str!("cluster/mod.rs"), "fn assert_invariants")),
+        ];
+        // Asserted where an event is applied.
+        let by_apply = [(Kind::Stock, "STK-2", stock), (Kind::Order, "ORD-1", include_str!("order/apply.rs"))];
+        for (kind, mut named) in sources {
+            for (_, law, source) in by_apply.iter().filter(|(other, ..)| *other == kind) {
+                assert!(source.contains(&format!("\"{law}:")), "{law}");
+                named.insert((*law).to_owned());
+            }
+            assert_eq!(asserted(kind).iter().map(|law| (*law).to_owned()).collect::<BTreeSet<_>>(), named, "{kind:?}");
+        }
+    }
 }

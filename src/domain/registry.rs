@@ -121,11 +121,10 @@ macro_rules! registry {
                 match self { $(Self::$kind(state) => { C::encode(state, into); <$entity>::STATE_VERSION }),* }
             }
 
-            /// Reads the state of a `kind` written in layout `version`.
+            /// Reads the state of a `kind` written in layout `version`, upcasting older layouts.
             pub fn decode<C: Codec>(kind: Kind, version: u16, bytes: &[u8]) -> Result<Self, C::Error> {
                 match kind {
-                    $(Kind::$kind if version == <$entity>::STATE_VERSION => C::decode(bytes).map(Self::$kind),)*
-                    _ => Err(C::unknown_version(version)),
+                    $(Kind::$kind => <$entity>::decode_state::<C>(version, bytes).map(Self::$kind)),*
                 }
             }
         }
@@ -159,10 +158,10 @@ macro_rules! registry {
             /// Reads a command to a `kind` written in layout `version`.
             pub fn decode<C: Codec>(kind: Kind, version: u16, bytes: &[u8]) -> Result<Self, C::Error> {
                 match kind {
-                    $(Kind::$kind if version == <<$entity as Entity>::Command as Command>::VERSION => {
-                        C::decode(bytes).map(Self::$kind)
-                    })*
-                    _ => Err(C::unknown_version(version)),
+                    $(Kind::$kind => match <<$entity as Entity>::Command as Command>::VERSION {
+                        known if known == version => C::decode(bytes).map(Self::$kind),
+                        known => Err(C::unknown_version(version, known)),
+                    }),*
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! Given, when, then for entities. Everything that passes through is encoded and decoded on its way, as it is between
 //! nodes and on disk, so that a value that does not survive its own bytes fails the test that uses it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::entity::{Codec, Command, Decision, Entity, Versioned};
 use super::ids::{EntityId, OrderId, Sku};
 use super::money::{Currency, Money};
-use super::pricing::Offer;
+use super::pricing::{Listing, Offer, Prices};
 use super::quantity::Quantity;
 use super::rejection::Rejection;
 use super::time::Timestamp;
@@ -103,6 +104,24 @@ pub fn hex_of<T: serde::Serialize>(value: &T) -> String {
     hex::encode(bytes)
 }
 
+/// The value of those bytes in layout `version`.
+pub fn versioned_of_hex<T: Versioned>(version: u16, text: &str) -> T {
+    let bytes = hex::decode(text).expect("hex");
+    T::decode_version::<Bincode>(version, &bytes).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// The state of those bytes in layout `version`.
+pub fn state_of_hex<E: Entity>(version: u16, text: &str) -> E {
+    let bytes = hex::decode(text).expect("hex");
+    E::decode_state::<Bincode>(version, &bytes).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// The value of those bytes, for parts of what is versioned.
+pub fn of_hex<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    let bytes = hex::decode(text).expect("hex");
+    Bincode::decode(&bytes).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
 /// A SKU.
 pub fn sku(text: &str) -> Sku {
     text.parse().expect("a test names valid SKUs")
@@ -126,6 +145,12 @@ pub fn order_id(byte: u8) -> OrderId {
 /// US dollars, in cents.
 pub fn usd(amount: u64) -> Money {
     Money { amount, currency: Currency::USD }
+}
+
+/// A listing in US dollars that makes a cart take [`offer`] with the same arguments.
+pub fn listing(title: &str, cents: u64, version: u64) -> Option<Arc<Listing>> {
+    let (product, prices) = ("product".parse().expect("a word"), Prices([(Currency::USD, cents)].into()));
+    Some(Arc::new(Listing { product, title: title.into(), prices, version, active: true }))
 }
 
 /// An offer in US dollars.

@@ -21,7 +21,7 @@ use super::payment::PaymentToken;
 use super::registry::{AnyCommand, AnyReply, AnyState};
 use super::rejection::Rejection;
 use super::stock::{Holder, Releaser, Reserve, StockCommand};
-use super::testkit::{id16, offer, order_id, sku, units};
+use super::testkit::{id16, listing, order_id, sku, units};
 use super::time::Timestamp;
 use provider::Provider;
 
@@ -202,8 +202,8 @@ impl World {
         match *step {
             Step::Put { cart, sku: name, count } => {
                 let (name, expected_version) = (SKUS[name], None);
-                let (sku, quantity, offer) = (sku(name), units(count), Some(offer(name, 7, 1)));
-                let set = CartCommand::SetLine { sku, quantity, offer, expected_version };
+                let (sku, quantity, listing) = (sku(name), units(count), listing(name, 7, 1));
+                let set = CartCommand::SetLine { sku, quantity, listing, expected_version };
                 self.try_ask(&EntityId::cart(CartId(id16(cart))), AnyCommand::Cart(set));
             }
             Step::CheckOut { cart, order, token, adopt } => self.check_out(cart, order, token, adopt),

@@ -280,6 +280,11 @@ impl Ledger {
         account.assert_laws(key);
     }
 
+    /// Every payment.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.values()
+    }
+
     /// A copy of the books.
     pub fn audit(&self) -> Audit {
         Audit { accounts: self.accounts.clone(), conflicts: self.conflicts }

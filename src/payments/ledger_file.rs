@@ -75,7 +75,7 @@ impl LedgerFile {
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path).await.map_err(io)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).await.map_err(io)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole = whole_lines(&bytes);
         let entries =
             read_lines(&bytes[..whole]).map_err(|line| OpenLedgerError::Damaged { path: path.to_owned(), line })?;
         if whole < bytes.len() {
@@ -99,6 +99,22 @@ impl LedgerFile {
         let _ = queue.send(Write { lines, done });
         Durable(Some(durable))
     }
+}
+
+/// The entries of a ledger nobody has open, oldest first; `None` when there is none. Leaves the file as it is.
+pub async fn read(path: &Path) -> Result<Option<Vec<Entry>>, OpenLedgerError> {
+    let bytes = match tokio::fs::read(path).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(OpenLedgerError::Io { path: path.to_owned(), source }),
+    };
+    let damaged = |line| OpenLedgerError::Damaged { path: path.to_owned(), line };
+    read_lines(&bytes[..whole_lines(&bytes)]).map(Some).map_err(damaged)
+}
+
+/// Bytes through the last line feed: what follows was cut short and never answered.
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
 async fn sync_directory(path: &Path) -> io::Result<()> {
@@ -135,13 +151,13 @@ async fn write_and_sync(file: &mut tokio::fs::File, lines: &[u8]) -> io::Result<
     file.sync_data().await
 }
 
-fn write_line(entry: &Entry) -> Vec<u8> {
+pub(crate) fn write_line(entry: &Entry) -> Vec<u8> {
     let json = serde_json::to_string(entry).expect("an entry is plain fields");
     format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())).into_bytes()
 }
 
 /// All entries, or the number of the first damaged line.
-fn read_lines(bytes: &[u8]) -> Result<Vec<Entry>, usize> {
+pub(crate) fn read_lines(bytes: &[u8]) -> Result<Vec<Entry>, usize> {
     let lines = bytes.split_inclusive(|byte| *byte == b'\n');
     lines.enumerate().map(|(index, line)| read_line(line).ok_or(index + 1)).collect()
 }

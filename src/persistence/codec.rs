@@ -2,8 +2,27 @@
 //!
 //! Every stored or sent value is an envelope (`envelope`, P30) around bincode bytes. bincode itself notices neither
 //! renamed nor reordered fields, so what is stored are frozen structs, one per version, in the files below this one,
-//! pinned by golden bytes; readers of a new version ship before its writers. Domain values travel inside them as
-//! (version, bytes), so that an entity may change its layouts without touching ours.
+//! pinned by golden bytes; readers of a new version ship before its writers. Domain values (events, replies, states)
+//! travel inside them as [`ValueV1`] (version, bytes), so that an entity may change its layouts without touching ours.
+//! Their version 1 is the live type itself until it first changes
+//! ([ADR 13](../../docs/adr/0013-live-types-are-layout-one-until-they-change.md)).
+//!
+//! How a layout changes, say that of stock events, when `domain/golden.rs` fails:
+//!
+//! 1. Copy the types whose bytes change, as they were, to `frozen.rs` beside them, as `StockEventV1` and so on. What is
+//!    frozen is never edited again, and names no live type whose bytes may still change.
+//! 2. Write `StockEventV1::upcast(self) -> StockEvent`: total, without clock or state. What the old layout did not say
+//!    gets the value that means what the program did then.
+//! 3. Raise `StockEvent::VERSION` to 2 and override [`Versioned::decode_version`]: 1 decodes `StockEventV1` and upcasts,
+//!    2 decodes the live type, all else is `C::unknown_version`. For a state the same with `STATE_VERSION` and
+//!    [`Entity::decode_state`]. A part (a rejection, a payment outcome) changes everything that holds it.
+//! 4. In `tests/golden/domain_bytes.txt` lines of the old version stay for ever; those of the new one are added. Both
+//!    are decoded by the test and must mean what is written below them.
+//! 5. Release readers first: a version that reads 2 and writes 1, then one that writes 2. Our own layouts do the same:
+//!    `…V2` beside `…V1`, and a `match` on the envelope's version in place of `open_version_one`.
+//!
+//! [`Versioned::decode_version`]: crate::domain::entity::Versioned::decode_version
+//! [`Entity::decode_state`]: crate::domain::entity::Entity::decode_state
 //!
 //! - `records`: the records of one batch, the bytes that go to log and store alike
 //! - `entry`: one log entry, a list of batches
@@ -11,8 +30,10 @@
 //! - `rows`: the small rows of the store
 //! - `checkpoint`: the frames of a checkpoint file
 //! - `tail`: the frames of a backup's log tail
+//! - `claims`: lengths in the bytes are not believed
 
 mod checkpoint;
+mod claims;
 mod entry;
 mod records;
 mod rows;
@@ -20,6 +41,8 @@ mod snapshot;
 mod tail;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod version_tests;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +60,8 @@ pub use rows::{
 };
 pub use snapshot::{decode_snapshot, encode_snapshot};
 pub use tail::{TailHead, decode_tail_entries, decode_tail_head, encode_tail_entries, encode_tail_head};
+
+use claims::List;
 
 use crate::domain::entity::Codec;
 use crate::domain::ids::EntityId;
@@ -72,10 +97,15 @@ pub enum DecodeError {
         found: u8,
     },
     /// Written by a newer Stockroom.
-    #[error("layout {version} is not known to this version of Stockroom; upgrade before opening this data")]
+    #[error(
+        "layout {version}, and this version of Stockroom knows layouts up to {newest}; upgrade it before it opens \
+         this data"
+    )]
     UnknownVersion {
         /// Which.
         version: u16,
+        /// The newest that is known of such values.
+        newest: u16,
     },
     /// The bytes inside do not form a value.
     #[error("malformed: {reason}")]
@@ -85,23 +115,12 @@ pub enum DecodeError {
     },
 }
 
-/// bincode 2, standard configuration (little endian, variable-length integers), with a decode limit.
+/// bincode 2, standard configuration (little endian, variable-length integers). What a value may claim while it is
+/// decoded is bounded by its own bytes, see `claims`.
 pub struct Bincode;
 
-/// What an ordinary value may claim while decoding: a few damaged bytes cannot ask for all memory.
-const DECODE_LIMIT_BYTES: usize = 64 << 20;
-/// From this size on a value is one of the few that are large by right, such as the snapshot of a stock item with a
-/// million holds and as many that ended…
-const LARGE_BYTES: usize = 1 << 20;
-/// …which may claim this much.
-const DECODE_LIMIT_LARGE_BYTES: usize = 2 << 30;
-
 fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<DECODE_LIMIT_BYTES>()
-}
-
-fn config_large() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<DECODE_LIMIT_LARGE_BYTES>()
+    bincode::config::standard()
 }
 
 impl Codec for Bincode {
@@ -113,11 +132,7 @@ impl Codec for Bincode {
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-        let decoded = if bytes.len() < LARGE_BYTES {
-            bincode::serde::decode_from_slice(bytes, config())
-        } else {
-            bincode::serde::decode_from_slice(bytes, config_large())
-        };
+        let decoded = claims::decode(bytes, config());
         let (value, consumed) = decoded.map_err(|error| DecodeError::Malformed { reason: error.to_string() })?;
         if consumed == bytes.len() {
             Ok(value)
@@ -126,8 +141,8 @@ impl Codec for Bincode {
         }
     }
 
-    fn unknown_version(version: u16) -> DecodeError {
-        DecodeError::UnknownVersion { version }
+    fn unknown_version(version: u16, newest: u16) -> DecodeError {
+        DecodeError::UnknownVersion { version, newest }
     }
 }
 
@@ -157,12 +172,7 @@ fn read<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, Deco
 
 /// Reads a frozen layout at the start of `bytes`; also says how long it is.
 fn read_prefix<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<(T, usize), DecodeError> {
-    let decoded = if bytes.len() < LARGE_BYTES {
-        bincode::borrow_decode_from_slice(bytes, config())
-    } else {
-        bincode::borrow_decode_from_slice(bytes, config_large())
-    };
-    decoded.map_err(|error| malformed(&error.to_string()))
+    bincode::borrow_decode_from_slice(bytes, config()).map_err(|error| malformed(&error.to_string()))
 }
 
 fn malformed(reason: &str) -> DecodeError {

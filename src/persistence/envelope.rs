@@ -163,7 +163,10 @@ pub fn total_bytes(header: &[u8]) -> Result<usize, DecodeError> {
 /// The version and payload of an envelope whose layout has had one version so far.
 pub fn open_version_one(kind: ValueKind, bytes: &[u8]) -> Result<&[u8], DecodeError> {
     let opened = open(kind, bytes)?;
-    if opened.version == 1 { Ok(opened.payload) } else { Err(DecodeError::UnknownVersion { version: opened.version }) }
+    match opened.version {
+        1 => Ok(opened.payload),
+        version => Err(DecodeError::UnknownVersion { version, newest: 1 }),
+    }
 }
 
 fn checksum(sealed: &[u8]) -> u32 {

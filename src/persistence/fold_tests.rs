@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::applier::Applier;
+use super::codec;
 use super::fold::{self, FoldRequests, Folder};
 use super::journal::{Journal, JournalError};
 use super::keys;
 use super::log::GroupId;
 use super::memory::MemoryStore;
-use super::records::{CommandRow, Record, Remembered};
+use super::records::{CommandRow, EntityBatch, Record, Remembered};
 use super::store::Store;
 use super::testkit::{batch, command_id, raft, record, stock};
 use super::trim::{Retention, Trimmed, Trimmer};
 use super::turns::Turns;
 use crate::domain::entity::Fingerprint;
-use crate::domain::registry::{AnyState, Kind};
+use crate::domain::ids::HoldId;
+use crate::domain::quantity::Quantity;
+use crate::domain::registry::{AnyEvent, AnyReply, AnyState, Kind};
+use crate::domain::stock::{Holder, StockEvent, StockReply};
 use crate::domain::time::{Sequence, Timestamp};
 
 const GROUP: GroupId = GroupId(1);
@@ -60,7 +64,7 @@ async fn the_window_of_router_drawn_ids_travels_in_the_snapshot_for_ten_minutes(
     for number in 1..=700 {
         let mut one = batch("TEA", number, number);
         let remembered = if number % 2 == 0 { Remembered::Window } else { Remembered::ByState };
-        one.records = super::codec::encode_records(&[Record { remembered, ..record(number) }]);
+        one.records = codec::encode_records(&[Record { remembered, ..record(number) }]);
         applier.apply(number, raft(), &[one]).await.unwrap();
     }
     Folder::new(store.clone(), Turns::new()).fold(GROUP, &stock("TEA")).await.unwrap();
@@ -119,6 +123,53 @@ async fn a_fold_that_waits_for_its_group_holds_up_no_other_group() {
     drop(checkpoint);
     serving.await.unwrap();
     assert!(is_folded(GroupId(1)).await);
+}
+
+/// Records that each make a hold of one unit.
+fn holds(first: u64, last: u64) -> EntityBatch {
+    let quantity = Quantity::new(1).unwrap();
+    let holding = |number: u64| {
+        let mut hold = [0; 16];
+        hold[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+        let (hold, holder, fingerprint) = (HoldId(hold), Holder::Shopper, Fingerprint([7; 32]));
+        let expires_at = Some(Timestamp(1_000_000_000 + number));
+        let available = 1_000_000 - number;
+        let event = StockEvent::Reserved { hold, quantity, holder, expires_at, fingerprint, available };
+        let reply = AnyReply::Stock(StockReply::Held { hold, quantity, expires_at });
+        Record { events: vec![AnyEvent::Stock(event)], reply, at: Timestamp(1_000), ..record(number) }
+    };
+    let records: Vec<_> = (first..=last).map(holding).collect();
+    EntityBatch { records: codec::encode_records(&records), last_at: Timestamp(1_000), ..batch("TEA", first, last) }
+}
+
+/// P25: what is written for snapshots is bounded by what is written for records, however large the item has become.
+#[tokio::test]
+async fn the_snapshots_of_an_item_that_grows_a_hundredfold_take_at_most_three_times_its_records() {
+    let store = Arc::new(MemoryStore::new());
+    let mut applier = Applier::open(store.clone(), GROUP).await.unwrap();
+    let (folder, journal) = (Folder::new(store.clone(), Turns::new()), Journal::new(store));
+    let received = StockEvent::Received {
+        quantity: Quantity::new(1_000_000).unwrap(),
+        reference: String::new(),
+        available: 1_000_000,
+    };
+    let first = Record { events: vec![AnyEvent::Stock(received)], at: Timestamp(1_000), ..record(1) };
+    let first = EntityBatch { records: codec::encode_records(&[first]), ..batch("TEA", 1, 1) };
+    applier.apply(1, raft(), &[first]).await.unwrap();
+    applier.apply(2, raft(), &[holds(2, 1_000)]).await.unwrap();
+    let before = journal.tail(GROUP, &stock("TEA")).await.unwrap().record_bytes_total;
+    let (mut snapshots, mut snapshot_bytes) = (0, 0);
+    for index in 3..993 {
+        let first = (index - 3) * 100 + 1_001;
+        applier.apply(index, raft(), &[holds(first, first + 99)]).await.unwrap();
+        if fold::is_due(&journal.tail(GROUP, &stock("TEA")).await.unwrap()) {
+            let head = folder.fold(GROUP, &stock("TEA")).await.unwrap().expect("there is something to fold");
+            (snapshots, snapshot_bytes) = (snapshots + 1, snapshot_bytes + head.snapshot_bytes);
+        }
+    }
+    let record_bytes = journal.tail(GROUP, &stock("TEA")).await.unwrap().record_bytes_total - before;
+    assert!(snapshots >= 3, "{snapshots} snapshots of {record_bytes} bytes of records");
+    assert!(snapshot_bytes <= 3 * record_bytes, "{snapshots} snapshots: {snapshot_bytes} of {record_bytes} bytes");
 }
 
 fn trimmer(store: Arc<dyn Store>, kept_for_ever: &[Kind]) -> Trimmer {

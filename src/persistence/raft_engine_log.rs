@@ -18,10 +18,10 @@
 mod damage_tests;
 #[cfg(test)]
 mod fault_tests;
-mod frame;
+pub(crate) mod frame;
 mod owner;
 mod rewrites;
-mod scan;
+pub(crate) mod scan;
 mod state;
 #[cfg(test)]
 mod tests;

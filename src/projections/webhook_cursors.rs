@@ -79,10 +79,10 @@ impl WebhookCursors {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<u64, DecodeError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<u64, DecodeError> {
     let opened = envelope::open(ValueKind::WebhookCursor, bytes)?;
     if opened.version != VERSION {
-        return Err(DecodeError::UnknownVersion { version: opened.version });
+        return Err(DecodeError::UnknownVersion { version: opened.version, newest: VERSION });
     }
     let index = opened.payload.try_into();
     index.map(u64::from_be_bytes).map_err(|_| DecodeError::Malformed { reason: "a cursor has eight bytes".to_owned() })

@@ -7,156 +7,63 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod memory;
+mod stored;
 
 use bytes::Bytes;
 use memory::measured;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use stockroom::domain::entity::{Fingerprint, Stamp};
-use stockroom::domain::ids::{CommandId, EntityId};
-use stockroom::domain::registry::{AnyEvent, AnyReply, AnyState, Kind};
-use stockroom::domain::stock::{StockEvent, StockReply};
-use stockroom::domain::time::{Sequence, Timestamp};
+use stockroom::domain::privacy::Sealed;
+use stockroom::domain::time::Timestamp;
+use stockroom::fuzz::Decoder;
 use stockroom::http::call;
+use stockroom::http::sealing;
 use stockroom::http::wire::buyer::Buyer;
 use stockroom::http::wire::cart::{LineQuantity, Merge, NewCart};
 use stockroom::http::wire::order::{Cancellation, Fulfilment, NewOrder, RefundOrder};
 use stockroom::http::wire::product::ProductInput;
 use stockroom::http::wire::stock::{Adjustment, HoldRequest, Receipt};
-use stockroom::persistence::codec;
-use stockroom::persistence::envelope::{self, HEADER_BYTES, ValueKind};
-use stockroom::persistence::records::{CommandRow, EntityBatch, Record, Remembered, Snapshot, WindowEntry};
+use stockroom::payments::webhook::{SignedWebhook, WebhookSecret};
+use stockroom::persistence::backup::Manifest;
+use stockroom::persistence::envelope;
+use stockroom::persistence::keys::{self, ParsedKey};
 use stockroom::projections::catalogue::{CatalogueFormat, CatalogueParser, ROW_BYTES_MAX};
 use stockroom::projections::cursor::{self, CursorKind, QueryDigest};
+use stockroom::rng::SeededRng;
+use stored::{decoders, payload_of};
 
-/// No decoder of stored values may hold more than this, however short or long its input: the codec's own limit, and
-/// room for what is built from it.
-const STORED_BYTES_MAX: usize = (64 << 20) + (1 << 20);
+/// As `backup create` writes it.
+const MANIFEST: &str = r#"{
+  "format": 1, "data_format": 1, "version": "0.1.0", "created_at": "2026-11-22T00:00:00Z",
+  "cluster": "00000000000000000000000000000001", "node": "one",
+  "groups": [{"group": 1, "checkpoint": "g1-7.checkpoint", "tail": "g1.tail", "next": 9}],
+  "files": [{"name": "g1.tail", "bytes": 7, "sha256": "00"}]
+}"#;
+
 /// A body of a few kilobytes, its values and the problem that says what is wrong with it.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// One row twice (raw and parsed), and what is told about rows.
 const IMPORT_BYTES_MAX: usize = 4 * ROW_BYTES_MAX;
 
-struct Decoder {
-    name: &'static str,
-    kind: ValueKind,
-    decode: fn(&Bytes) -> bool,
-}
-
-fn stored() -> [Decoder; 14] {
-    [
-        Decoder { name: "entry", kind: ValueKind::Entry, decode: |bytes| codec::decode_entry(bytes).is_ok() },
-        Decoder { name: "records", kind: ValueKind::Records, decode: decode_records },
-        Decoder { name: "records' head", kind: ValueKind::Records, decode: |bytes| codec::peek_records(bytes).is_ok() },
-        Decoder { name: "snapshot", kind: ValueKind::Snapshot, decode: |bytes| codec::decode_snapshot(bytes).is_ok() },
-        Decoder {
-            name: "batch row",
-            kind: ValueKind::BatchRow,
-            decode: |bytes| codec::decode_batch_row(bytes).is_ok(),
-        },
-        Decoder {
-            name: "command row",
-            kind: ValueKind::CommandRow,
-            decode: |bytes| codec::decode_command_row(CommandId([0; 16]), bytes).is_ok(),
-        },
-        Decoder { name: "feed row", kind: ValueKind::FeedRow, decode: |bytes| codec::decode_feed_row(bytes).is_ok() },
-        Decoder {
-            name: "snapshot head",
-            kind: ValueKind::SnapshotHead,
-            decode: |bytes| codec::decode_snapshot_head(bytes).is_ok(),
-        },
-        Decoder { name: "applied", kind: ValueKind::Applied, decode: |bytes| codec::decode_applied(bytes).is_ok() },
-        Decoder {
-            name: "vault key",
-            kind: ValueKind::VaultKey,
-            decode: |bytes| codec::decode_vault_key(bytes).is_ok(),
-        },
-        Decoder {
-            name: "feed floor",
-            kind: ValueKind::FeedFloor,
-            decode: |bytes| codec::decode_feed_floor(bytes).is_ok(),
-        },
-        Decoder {
-            name: "checkpoint head",
-            kind: ValueKind::CheckpointHead,
-            decode: |bytes| codec::decode_checkpoint_head(bytes).is_ok(),
-        },
-        Decoder {
-            name: "checkpoint rows",
-            kind: ValueKind::CheckpointRows,
-            decode: |bytes| codec::decode_checkpoint_rows(bytes).is_ok(),
-        },
-        Decoder {
-            name: "checkpoint end",
-            kind: ValueKind::CheckpointEnd,
-            decode: |bytes| codec::decode_checkpoint_end(bytes).is_ok(),
-        },
-    ]
-}
-
-const KINDS: [Kind; 5] = [Kind::Stock, Kind::Cart, Kind::Order, Kind::Product, Kind::Cluster];
-
-/// As records of every kind of entity.
-fn decode_records(bytes: &Bytes) -> bool {
-    KINDS.iter().filter(|kind| codec::decode_records(**kind, bytes).is_ok()).count() > 0
-}
-
-fn record(sequence: u64) -> Record {
-    Record {
-        sequence: Sequence(sequence),
-        stamp: Stamp { command: CommandId([3; 16]), fingerprint: Fingerprint([7; 32]) },
-        remembered: Remembered::Window,
-        at: Timestamp(sequence * 1000),
-        events: vec![AnyEvent::Stock(StockEvent::Unlisted { product: "tea".parse().unwrap(), version: sequence })],
-        reply: AnyReply::Stock(StockReply::Listed { version: sequence }),
-        wake_at: Some(Timestamp(9)),
-    }
-}
-
-/// What is really written, by the kind of its envelope.
-fn written() -> Vec<(ValueKind, Bytes)> {
-    let entity = EntityId::stock(&"TEA".parse().unwrap());
-    let records = codec::encode_records(&[record(1), record(2)]);
-    let row = CommandRow {
-        command: CommandId([1; 16]),
-        fingerprint: Fingerprint([1; 32]),
-        sequence: Sequence(1),
-        expires_at: Timestamp(5),
-    };
-    let batch = EntityBatch {
-        entity: entity.clone(),
-        first_sequence: Sequence(1),
-        record_count: 2,
-        last_at: Timestamp(2000),
-        wake_at: None,
-        command_rows: vec![row.clone()],
-        vault: Vec::new(),
-        records: records.clone(),
-    };
-    let entry = record(1);
-    let snapshot = Snapshot {
-        entity: entity.clone(),
-        sequence: Sequence(2),
-        at: Timestamp(2000),
-        wake_at: None,
-        state: AnyState::new(&entity),
-        window: vec![WindowEntry { stamp: entry.stamp, at: entry.at, reply: entry.reply }],
-    };
-    vec![
-        (ValueKind::Entry, codec::encode_entry(&[batch])),
-        (ValueKind::Records, records),
-        (ValueKind::Snapshot, codec::encode_snapshot(&snapshot).into()),
-        (ValueKind::CommandRow, codec::encode_command_row(&row)),
-        (ValueKind::VaultKey, codec::encode_vault_key(&[5; 32])),
-        (ValueKind::FeedFloor, codec::encode_feed_floor(7)),
-    ]
-}
+/// What a decoder of stored values may hold beside its input: as many times the input's length…
+const TIMES_INPUT: usize = 256;
+/// …and this much whatever the length.
+const BESIDES_BYTES: usize = 1 << 20;
 
 fn decode_within(decoder: &Decoder, bytes: &Bytes) -> bool {
     let (is_taken, peak) = measured(|| (decoder.decode)(bytes));
-    assert!(peak <= STORED_BYTES_MAX, "{} took {peak} bytes for an input of {}", decoder.name, bytes.len());
+    let most = TIMES_INPUT * bytes.len() + BESIDES_BYTES;
+    assert!(peak <= most, "{} took {peak} bytes for an input of {}", decoder.name, bytes.len());
     is_taken
+}
+
+/// As the payload of a good envelope, if the decoder expects one.
+fn enveloped(decoder: &Decoder, version: u16, payload: &[u8]) -> Bytes {
+    match decoder.kind {
+        Some(kind) => envelope::seal(kind, version, payload).into(),
+        None => Bytes::copy_from_slice(payload),
+    }
 }
 
 proptest! {
@@ -165,29 +72,34 @@ proptest! {
     #[test]
     fn noise_is_no_stored_value(noise in vec(any::<u8>(), 0..600)) {
         let bytes = Bytes::from(noise);
-        for decoder in stored() {
-            prop_assert!(!decode_within(&decoder, &bytes), "{} is noise", decoder.name);
+        for decoder in decoders() {
+            let is_taken = decode_within(&decoder, &bytes);
+            prop_assert!(!is_taken || decoder.kind.is_none(), "{} is noise", decoder.name);
         }
     }
 
     #[test]
     fn noise_in_a_good_envelope_does_no_harm(version in 0_u16..4, noise in vec(any::<u8>(), 0..600)) {
-        for decoder in stored() {
-            let bytes = Bytes::from(envelope::seal(decoder.kind, version, &noise));
-            decode_within(&decoder, &bytes);
+        for decoder in decoders() {
+            decode_within(&decoder, &enveloped(&decoder, version, &noise));
         }
     }
 
     #[test]
     fn a_claim_of_much_to_come_takes_no_memory(
-        claim in any::<u64>(), at in any::<Index>(), noise in vec(any::<u8>(), 1..80),
+        claim in prop_oneof![any::<u64>(), 0..1_u64 << 24], at in any::<Index>(), noise in vec(any::<u8>(), 1..80),
     ) {
-        let mut payload = noise;
-        let at = at.index(payload.len());
-        // 253 begins an eight-byte number in the codec: a length nobody can have.
-        payload.splice(at..at, [253].into_iter().chain(claim.to_le_bytes()));
-        for decoder in stored() {
-            decode_within(&decoder, &Bytes::from(envelope::seal(decoder.kind, 1, &payload)));
+        for decoder in decoders() {
+            // 253 begins an eight-byte number in the codec: a length nobody can have. Put into noise and into what
+            // was written, where every length has its turn.
+            for mut payload in [Some(noise.clone()), decoder.written.map(|written| payload_of(&decoder, &written()))]
+                .into_iter()
+                .flatten()
+            {
+                let at = at.index(payload.len());
+                payload.splice(at..=at, [253].into_iter().chain(claim.to_le_bytes()));
+                decode_within(&decoder, &enveloped(&decoder, 1, &payload));
+            }
         }
     }
 
@@ -195,24 +107,84 @@ proptest! {
     fn what_was_written_and_damaged_is_refused_or_read_but_never_harms(
         damage in vec((any::<Index>(), any::<u8>()), 1..6), cut in any::<Index>(),
     ) {
-        for (kind, whole) in written() {
-            for decoder in stored().iter().filter(|decoder| decoder.kind == kind) {
-                prop_assert!(decode_within(decoder, &whole), "{} reads what was written", decoder.name);
-                let torn = whole.slice(..cut.index(whole.len()));
-                prop_assert!(!decode_within(decoder, &torn), "{} takes a torn value", decoder.name);
-                let mut raw = whole.to_vec();
-                let (index, change) = &damage[0];
-                let index = index.index(raw.len());
-                raw[index] ^= change.max(&1);
-                prop_assert!(!decode_within(decoder, &raw.into()), "{} takes a flipped byte", decoder.name);
-                let mut payload = whole[HEADER_BYTES..].to_vec();
-                for (index, change) in &damage {
-                    let index = index.index(payload.len());
-                    payload[index] ^= change;
-                }
-                decode_within(decoder, &Bytes::from(envelope::seal(kind, 1, &payload)));
+        for decoder in decoders() {
+            let Some(whole) = decoder.written.map(|written| written()) else { continue };
+            prop_assert!(decode_within(&decoder, &whole), "{} reads what was written", decoder.name);
+            let torn = decode_within(&decoder, &whole.slice(..cut.index(whole.len())));
+            let mut raw = whole.to_vec();
+            let (index, change) = &damage[0];
+            let index = index.index(raw.len());
+            raw[index] ^= change.max(&1);
+            let flipped = decode_within(&decoder, &raw.into());
+            if decoder.kind.is_some() {
+                prop_assert!(!torn, "{} takes a torn value", decoder.name);
+                prop_assert!(!flipped, "{} takes a flipped byte", decoder.name);
+            }
+            let mut payload = payload_of(&decoder, &whole);
+            for (index, change) in &damage {
+                let index = index.index(payload.len());
+                payload[index] ^= change;
+            }
+            decode_within(&decoder, &enveloped(&decoder, 1, &payload));
+        }
+    }
+
+    #[test]
+    fn keys_of_the_store_are_parsed_back_or_refused(noise in vec(any::<u8>(), 0..200), area in 0_u8..8, part in 0_u8..6) {
+        let mut shaped = vec![0, 0, 0, 3, area, 1];
+        shaped.extend_from_slice(b"TEA\0");
+        shaped.push(part);
+        shaped.extend_from_slice(&noise);
+        for key in [noise, shaped] {
+            let (parsed, peak) = measured(|| keys::parse(&key));
+            prop_assert!(peak <= BODY_BYTES_MAX, "{peak} bytes");
+            if let Some((group, ParsedKey::Batch(entity, first))) = parsed {
+                prop_assert_eq!(keys::batch(group, &entity, first), key);
             }
         }
+    }
+
+    #[test]
+    fn manifests_of_backups_do_no_harm(body in body(), damage in vec((any::<Index>(), any::<u8>()), 0..4)) {
+        let mut written = MANIFEST.as_bytes().to_vec();
+        for (index, change) in &damage {
+            let index = index.index(written.len());
+            written[index] ^= change;
+        }
+        prop_assert!(!damage.is_empty() || Manifest::parse(&written).is_ok());
+        for text in [body, written] {
+            let (_, peak) = measured(|| Manifest::parse(&text).is_ok());
+            prop_assert!(peak <= TIMES_INPUT * text.len() + BESIDES_BYTES, "{peak} bytes for {}", text.len());
+        }
+    }
+
+    #[test]
+    fn sealed_buyers_open_only_as_they_were_sealed(noise in vec(any::<u8>(), 0..400), at in any::<Index>(), change: u8) {
+        let buyer: Buyer = call::parse(br#"{"email":"ada@example.org","name":"Ada"}"#).unwrap();
+        let (mut sealed, secret) = sealing::seal(&SeededRng::stream(1, "seal"), &buyer);
+        prop_assert_eq!(sealing::open(&secret.0, &sealed), Ok(buyer));
+        let at = at.index(sealed.ciphertext.len());
+        sealed.ciphertext[at] ^= change.max(1);
+        for ciphertext in [sealed.ciphertext.clone(), noise] {
+            let (opened, peak) = measured(|| sealing::open(&secret.0, &Sealed { ciphertext, ..sealed.clone() }));
+            prop_assert!(opened.is_err() && peak <= BODY_BYTES_MAX, "{peak} bytes");
+        }
+    }
+
+    #[test]
+    fn webhooks_are_believed_only_as_they_were_signed(
+        header in "[ -~]{0,200}", parts in vec("(t|v1|v2|)=?[0-9a-f]{0,66}", 0..7), body in vec(any::<u8>(), 0..200),
+    ) {
+        let (secret, at) = (WebhookSecret::new("shared"), Timestamp(1_700_000_000_000));
+        for value in [header, parts.join(",")] {
+            let headers = SignedWebhook { signature: value, body: Vec::new() }.headers();
+            let (believed, peak) = measured(|| secret.verify(&headers, &body, at).is_ok());
+            prop_assert!(!believed && peak <= BODY_BYTES_MAX, "{peak} bytes");
+        }
+        // Signed well, and not a notice.
+        let signed = SignedWebhook { signature: secret.signature(&body, at), body };
+        let (believed, peak) = measured(|| secret.verify(&signed.headers(), &signed.body, at).is_ok());
+        prop_assert!(!believed && peak <= BODY_BYTES_MAX, "{peak} bytes");
     }
 
     #[test]
@@ -258,6 +230,30 @@ proptest! {
             rows + parsed.len()
         });
         prop_assert!(peak <= IMPORT_BYTES_MAX, "{peak} bytes for {rows} rows");
+    }
+}
+
+/// The smallest items there are, as many as fit: what a list of them takes is bounded by its bytes.
+#[test]
+fn a_long_list_of_nearly_nothing_takes_no_more_than_its_bytes_allow() {
+    for decoder in decoders() {
+        for (length, filler) in [(200_000, 0_u8), (200_000, 1), (200_000, 2)] {
+            for lead in [&[][..], &[1, 1, 0, 1], &[1, 0, 1], &[1]] {
+                let mut payload = lead.to_vec();
+                payload.extend([252].into_iter().chain((length as u32 / 2).to_le_bytes()));
+                payload.resize(length, filler);
+                decode_within(&decoder, &enveloped(&decoder, 1, &payload));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_envelope_has_a_decoder_and_something_written() {
+    for number in (1..=15).chain(32..=35).chain(48..=49) {
+        let of_kind: Vec<_> = decoders().into_iter().filter(|d| d.kind.is_some_and(|k| k as u8 == number)).collect();
+        assert!(!of_kind.is_empty(), "nobody reads envelopes of kind {number}");
+        assert!(of_kind.iter().all(|decoder| decoder.written.is_some()), "nothing written of kind {number}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Counts what the calling thread allocates, so that a test can say how much a decoder took.
+//! Counts what the calling thread allocates, so that a test can say how much a decoder took or what a turn costs.
+#![allow(dead_code, reason = "each of the test programs that share this file needs a part of it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -6,6 +7,8 @@ use std::cell::Cell;
 thread_local! {
     static NOW: Cell<usize> = const { Cell::new(0) };
     static PEAK: Cell<usize> = const { Cell::new(0) };
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -17,6 +20,10 @@ fn count(taken: usize, given: usize) {
     let now = NOW.get().wrapping_add(taken).saturating_sub(given);
     NOW.set(now);
     PEAK.set(PEAK.get().max(now));
+    if taken > 0 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get() + taken as u64);
+    }
 }
 
 // SAFETY: every call is passed on to the system's allocator unchanged; the counters allocate nothing.
@@ -52,4 +59,28 @@ pub fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
     PEAK.set(before);
     let answer = work();
     (answer, PEAK.get().saturating_sub(before))
+}
+
+/// What a piece of work asked of the allocator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// How often, growing something included.
+    pub allocations: u64,
+    /// Bytes, all that was grown counted whole.
+    pub bytes: u64,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { allocations: self.allocations + other.allocations, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// What `work` answers, and what it asked of the allocator on this thread.
+pub fn counted<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    let before = (ALLOCATIONS.get(), BYTES.get());
+    let answer = work();
+    (answer, Cost { allocations: ALLOCATIONS.get() - before.0, bytes: BYTES.get() - before.1 })
 }

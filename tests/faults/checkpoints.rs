@@ -25,7 +25,7 @@ fn pair(home: &Home) -> Option<[PathBuf; 2]> {
 }
 
 /// A home whose log was purged behind two checkpoints of one group, and no process.
-async fn checkpointed() -> (Home, Book) {
+pub async fn checkpointed() -> (Home, Book) {
     let (home, book) = (Home::new(), Book::default());
     home.set("STOCKROOM_STORAGE__CHECKPOINT_BYTES_MIN", "1048576");
     home.set("STOCKROOM_NODE__SHARDS", "1");

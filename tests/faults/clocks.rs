@@ -15,14 +15,14 @@ const HOUR_SECONDS: i64 = 3_600;
 const YEAR_SECONDS: i64 = 365 * 24 * HOUR_SECONDS;
 
 /// Says how wrong the wall clock of a home's processes is.
-struct Shift(Orders);
+pub struct Shift(Orders);
 
 impl Shift {
-    fn of(home: &Home) -> Self {
+    pub fn of(home: &Home) -> Self {
         Self(Orders::of(home, "clock_shift.c", "CLOCK_SHIFT_FILE"))
     }
 
-    fn set(&self, seconds: i64) {
+    pub fn set(&self, seconds: i64) {
         self.0.give(&seconds.to_string());
     }
 }

@@ -82,7 +82,8 @@ async fn thirty_kills_under_load_lose_nothing_that_was_acknowledged() {
     for state in ["cancelled", "fulfilled", "delivered", "refunded"] {
         assert!(summary.endings.contains_key(state), "no order was {state}: {summary:?}");
     }
-    shop.stop().await;
+    shop.kill().await;
+    crate::verify::sound(&home);
 }
 
 /// One client that goes on until told to stop; every call is retried until its outcome is definite.

@@ -3,9 +3,12 @@
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::json;
 
 use crate::auditor::Book;
+use crate::checkpoints::checkpointed;
 use crate::client::{Call, Client};
 use crate::shop::{Home, Refused};
 
@@ -144,6 +147,47 @@ async fn a_byte_flipped_anywhere_in_the_store_loses_nothing() {
         whole(&home, &book).await;
         put_back(&store, &good);
     }
+}
+
+/// Places per file, anywhere from its first byte to its last, the same ones in every run.
+const PLACES_ANYWHERE: u64 = 2;
+
+/// Whatever the file and wherever in it: the shop has everything, or says which file and where.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_flipped_anywhere_in_any_file_loses_nothing_or_is_refused_naming_the_place() {
+    let (home, book) = checkpointed().await;
+    let good = home.root().join("good");
+    copy(home.data(), &good);
+    let mut chance = ChaCha8Rng::seed_from_u64(6);
+    let (mut recovered, mut refused) = (0, 0);
+    for directory in ["sled", "log", "checkpoints"] {
+        let all = files(&home.data().join(directory));
+        assert!(!all.is_empty(), "nothing in {directory}");
+        for file in all {
+            for _ in 0..PLACES_ANYWHERE {
+                let offset = chance.next_u64() % length(&file);
+                flip(&file, offset);
+                match home.try_start().await {
+                    Ok(shop) => {
+                        let (client, book) = (Client::new(&home), book.fork());
+                        book.audit(&home, &client).await;
+                        let sold = client.send(&Call::post("/v1/stock/CUP-1/holds", json!({"quantity": 1}))).await;
+                        sold.expect(201);
+                        shop.stop().await;
+                        recovered += 1;
+                    }
+                    Err(told) => {
+                        let name = file.file_name().unwrap().to_str().unwrap();
+                        let precise = told.said.contains(name) && told.said.contains("at byte");
+                        assert!(precise && told.code == Some(FINDINGS), "{} at {offset}: {told:#?}", file.display());
+                        refused += 1;
+                    }
+                }
+                put_back(home.data(), &good);
+            }
+        }
+    }
+    assert!(recovered > 0 && refused > 0, "{recovered} starts recovered, {refused} were refused");
 }
 
 /// The log of a home as it would be some products later, which no book mentions: they may be there or not.

@@ -21,8 +21,12 @@ use stockroom::payments::courier::{CourierOptions, PaymentCourier};
 use stockroom::payments::gateway::Gateways;
 use stockroom::persistence::codec;
 use stockroom::persistence::datadir::DataDir;
+use stockroom::persistence::journal::{Journal, Tail};
+use stockroom::persistence::log::GroupId;
 use stockroom::persistence::records::{EntityBatch, Record, Remembered, Verdict};
 use stockroom::persistence::storage::Storage;
+use stockroom::persistence::store::Store;
+use stockroom::persistence::turns::Turns;
 use stockroom::rng::SeededRng;
 
 use crate::shop::Home;
@@ -79,6 +83,55 @@ pub async fn append(home: &Home, entity: &EntityId, forged: Vec<Forged>, wake_at
     node.groups()[&group].append(batch, VerdictListener::new(move |outcome| told.send(outcome).unwrap()));
     assert_eq!(verdict.await.unwrap(), Ok(Verdict::Stored));
     node.stop().await;
+}
+
+/// A stopped shop's data directory, opened without a node: for what is wrong in the store alone.
+pub struct Offline {
+    storage: Storage,
+    _directory: DataDir,
+}
+
+impl Offline {
+    pub async fn open(home: &Home) -> Self {
+        let directory = DataDir::open(home.data()).unwrap();
+        Self { storage: Storage::open(&directory, LOG_BYTES_MAX).await.unwrap(), _directory: directory }
+    }
+
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.storage.store.clone()
+    }
+
+    pub fn turns(&self) -> Turns {
+        self.storage.turns.clone()
+    }
+
+    /// Where an entity is and where its journal ends. Panics when it has none.
+    async fn find(&self, entity: &EntityId) -> (GroupId, Tail) {
+        let journal = Journal::new(self.store());
+        for group in journal.groups().await.unwrap() {
+            let tail = journal.tail(group, entity).await.unwrap();
+            if tail.last.0 > 0 {
+                return (group, tail);
+            }
+        }
+        panic!("{entity} has no journal");
+    }
+
+    pub async fn group_of(&self, entity: &EntityId) -> GroupId {
+        self.find(entity).await.0
+    }
+
+    pub async fn close(self) {
+        self.storage.close().await;
+    }
+}
+
+/// When an entity wants attention, as the store has it.
+pub async fn wake_of(home: &Home, entity: &EntityId) -> Option<Timestamp> {
+    let offline = Offline::open(home).await;
+    let wake_at = offline.find(entity).await.1.wake_at;
+    offline.close().await;
+    wake_at
 }
 
 fn options() -> NodeOptions {

@@ -3,6 +3,7 @@
 //! `inspect` shows entities and their records. `verify` replays everything that is kept and checks every law.
 
 mod inspect;
+mod laws;
 pub(super) mod verify;
 
 use clap::{Args, Subcommand};

@@ -1,6 +1,7 @@
 //! Replays every journal that is kept and checks every law: each entity's own after every record, a recount at its
-//! end, that records are dense and their times in order, that the stored wake-up is what the state asks for, and that
-//! the newest snapshot is the state its records lead to.
+//! end, that records are dense and their times in order, that the stored wake-up is what the state asks for, that the
+//! newest snapshot is the state its records lead to, and in the end whether entities agree with each other and with
+//! the simulated provider's ledger. The report names the laws that were evaluated and those that could not be.
 //!
 //! What the log has and the store lacks is applied first, so that everything acknowledged is covered.
 //!
@@ -14,13 +15,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::groups;
+use super::laws::{Checked, Checking, NotChecked};
 use crate::cli::assembly::Disk;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::raft::replay::catch_up;
 use crate::domain::ids::EntityId;
-use crate::domain::invariants::{self, LAWS};
 use crate::domain::registry::AnyState;
 use crate::domain::time::{Sequence, Timestamp};
 use crate::persistence::codec::Bincode;
@@ -56,7 +57,12 @@ pub(in crate::cli) struct Report {
     snapshots_compared: u64,
     /// Log entries the store had not applied; they were applied first, as the next start would have done.
     log_entries_ahead: u64,
-    laws: Vec<&'static str>,
+    /// Laws that were evaluated, with how often.
+    laws: Vec<Checked>,
+    /// Laws that were not, with the reason.
+    not_checked: Vec<NotChecked>,
+    #[serde(skip)]
+    checking: Checking,
     /// How many findings there are.
     pub(in crate::cli) findings_total: u64,
     findings: Vec<Finding>,
@@ -64,7 +70,7 @@ pub(in crate::cli) struct Report {
 }
 
 impl Report {
-    fn found(&mut self, entity: &EntityId, sequence: Sequence, what: String) {
+    fn found(&mut self, entity: &dyn std::fmt::Display, sequence: Sequence, what: String) {
         self.findings_total += 1;
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding { entity: entity.to_string(), sequence: sequence.0, what });
@@ -90,7 +96,7 @@ pub(in crate::cli) async fn check(journal: &Journal, disk: &Disk) -> Result<Repo
     let style = ProgressStyle::with_template("{spinner} {pos} records, {per_sec}, {elapsed}");
     progress.set_style(style.expect("the template is a constant"));
     progress.enable_steady_tick(DRAW_INTERVAL);
-    let mut report = Report { laws: LAWS.iter().map(|law| law.id).collect(), ..Report::default() };
+    let mut report = Report::default();
     for group in disk.log.ranges().await?.into_keys() {
         let (store, checkpoints) = (disk.store.clone(), disk.checkpoints.clone());
         report.log_entries_ahead += catch_up(group, &*disk.log, store, checkpoints).await?;
@@ -98,6 +104,10 @@ pub(in crate::cli) async fn check(journal: &Journal, disk: &Disk) -> Result<Repo
     for group in groups() {
         verify_group(journal, group, &mut report, &progress).await?;
     }
+    for breach in report.checking.close_books(&disk.simulated_ledger()).await {
+        report.found(&"books", Sequence::ZERO, breach.to_string());
+    }
+    (report.laws, report.not_checked) = (report.checking.checked(), report.checking.not_checked());
     progress.finish_and_clear();
     report.seconds = clock.monotonic().as_secs_f64();
     Ok(report)
@@ -105,6 +115,9 @@ pub(in crate::cli) async fn check(journal: &Journal, disk: &Disk) -> Result<Repo
 
 /// Prints the report for a person.
 pub(in crate::cli) fn print(report: &Report) -> Result<(), Failure> {
+    for NotChecked { law, why } in &report.not_checked {
+        output::line(format!("{law} was not checked: {why}"))?;
+    }
     for finding in &report.findings {
         output::line(format!("{} at {}: {}", finding.entity, finding.sequence, finding.what))?;
     }
@@ -150,12 +163,16 @@ async fn verify_entity(
     report.entities += 1;
     let checked = match replay(journal, group, entity, report).await {
         Ok(Some(replay)) => replay.check_end(journal, group, report).await,
-        Ok(None) => Ok(()),
+        Ok(None) => {
+            report.checking.gave_up();
+            Ok(())
+        }
         Err(error) => Err(error),
     };
     match checked {
         Ok(()) => Ok(()),
         Err(error @ (JournalError::Damaged { .. } | JournalError::Gap { .. })) => {
+            report.checking.gave_up();
             report.found(entity, Sequence::ZERO, error.to_string());
             Ok(())
         }
@@ -188,6 +205,7 @@ async fn replay<'a>(
                 report.found(entity, record.sequence, what);
                 return Ok(None);
             }
+            report.checking.replayed(entity.kind);
             report.records += 1;
             report.events += record.events.len() as u64;
             report.snapshots_compared +=
@@ -241,10 +259,8 @@ impl<'a> Replay<'a> {
 
     /// Recounts the final state and compares its wake-up with the stored one.
     async fn check_end(self, journal: &Journal, group: GroupId, report: &mut Report) -> Result<(), JournalError> {
-        if let AnyState::Stock(item) = &self.state {
-            for breach in invariants::check_stock(item) {
-                report.found(self.entity, self.sequence, breach.to_string());
-            }
+        for breach in report.checking.ended(&self.state) {
+            report.found(self.entity, self.sequence, breach.to_string());
         }
         let tail = journal.tail(group, self.entity).await?;
         if tail.last != self.sequence {
@@ -265,7 +281,7 @@ fn same(one: &AnyState, other: &AnyState) -> bool {
     one.encode::<Bincode>(&mut left) == other.encode::<Bincode>(&mut right) && left == right
 }
 
-fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "replaying it panics".to_owned())

@@ -5,7 +5,7 @@
 //! `messages` are what replicas say to each other, `network` hands them to the node's transport · `group` runs one
 //! group and is what the actors see of it · `replay` does without Raft what it does with a log at start.
 
-mod bytes;
+pub(crate) mod bytes;
 pub mod group;
 #[cfg(test)]
 mod group_tests;

@@ -87,5 +87,6 @@ impl openraft::RaftTypeConfig for TypeConfig {
 pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub type Vote = openraft::alias::VoteOf<TypeConfig>;
 pub type Entry = openraft::alias::EntryOf<TypeConfig>;
+pub type Payload = openraft::EntryPayload<ShardEntry, MemberId, Member>;
 pub type Membership = openraft::Membership<MemberId, Member>;
 pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;

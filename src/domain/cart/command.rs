@@ -1,6 +1,7 @@
 //! What a cart can be asked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use crate::domain::entity::{Command, Fingerprint, Nature};
 use crate::domain::ids::{CartId, DataKeyId, HoldId, OrderId, Sku};
 use crate::domain::money::Currency;
 use crate::domain::payment::PaymentToken;
-use crate::domain::pricing::Offer;
+use crate::domain::pricing::{Listing, Offer};
 use crate::domain::privacy::{Sealed, Secret};
 use crate::domain::quantity::Quantity;
 use crate::domain::rejection::Rejection;
@@ -27,16 +28,17 @@ pub enum CartCommand {
         /// Content of the request that made it.
         fingerprint: Fingerprint,
     },
-    /// Put a SKU in, or change how many. Rejects with `Unavailable` without an offer, and with `TooLarge` above the limits
-    /// of lines and of money.
+    /// Put a SKU in, or change how many. The cart takes title and price in its own currency from the listing, so
+    /// that nobody has to ask it for the currency first. Rejects with `Unavailable` when it is not for sale in it,
+    /// with `TooLarge` above the limits of lines and of money.
     SetLine {
         /// What.
         sku: Sku,
         /// How many from now on.
         quantity: Quantity,
-        /// Title and price the stock item just gave; `None` when it is not for sale, which is for the cart to refuse:
-        /// a repeat of what it accepted hears the same answer whatever became of the SKU since.
-        offer: Option<Offer>,
+        /// What the stock item just said; `None` when nobody lists the SKU, which is for the cart to refuse: a repeat of
+        /// what it accepted hears the same answer whatever became of the SKU since.
+        listing: Option<Arc<Listing>>,
         /// The version the shopper saw.
         expected_version: Option<u64>,
     },

@@ -19,9 +19,10 @@ type Outcome = Result<Decision<CartEvent, CartReply>, Rejection>;
 pub(super) fn decide(cart: &Cart, command: &CartCommand, at: Timestamp) -> Outcome {
     match command {
         CartCommand::Create { currency, fingerprint } => create(cart, *currency, *fingerprint, at),
-        CartCommand::SetLine { sku, quantity, offer, expected_version } => {
+        CartCommand::SetLine { sku, quantity, listing, expected_version } => {
             editable(cart, *expected_version)?;
-            let offer = offer.clone().ok_or_else(|| Rejection::Unavailable { sku: sku.clone() })?;
+            let offer = listing.as_ref().and_then(|listing| listing.offer(cart.currency));
+            let offer = offer.ok_or_else(|| Rejection::Unavailable { sku: sku.clone() })?;
             set_line(cart, CartLine { sku: sku.clone(), quantity: *quantity, offer }, at)
         }
         CartCommand::RemoveLine { sku, expected_version } => {

@@ -3,7 +3,7 @@ use crate::domain::entity::VaultChange;
 use crate::domain::invariants::check_cart;
 use crate::domain::payment::PaymentToken;
 use crate::domain::privacy::Secret;
-use crate::domain::testkit::{Subject, id16, offer, order_id, sku, units};
+use crate::domain::testkit::{Subject, id16, listing, offer, order_id, sku, units};
 
 type Subjected = Subject<Cart>;
 
@@ -24,7 +24,7 @@ pub(super) fn cart(byte: u8) -> Subjected {
 
 pub(super) fn put(name: &str, count: u32, cents: u64) -> CartCommand {
     let (sku, quantity) = (sku(name), units(count));
-    CartCommand::SetLine { sku, quantity, offer: Some(offer(name, cents, cents)), expected_version: None }
+    CartCommand::SetLine { sku, quantity, listing: listing(name, cents, cents), expected_version: None }
 }
 
 /// A checkout that proposes order `byte` and reads the same price for every SKU named.
@@ -119,8 +119,10 @@ fn an_edit_that_changes_nothing_keeps_the_version() {
 fn an_edit_journals_one_line_however_long_the_cart_is() {
     let mut cart = cart(1);
     (0..LINES_MAX).for_each(|number| cart.state.apply(&line_set(number), cart.at));
-    let bytes = crate::domain::testkit::hex_of(&cart.when(put("SKU-7", 9, 100)).unwrap().reply).len() / 2;
-    assert!(bytes < 64, "{bytes} bytes for one edit");
+    let edit = cart.when(put("SKU-7", 9, 100)).unwrap();
+    let bytes = |hex: String| hex.len() / 2;
+    assert!(bytes(crate::domain::testkit::hex_of(&edit.reply)) < 64, "{:?}", edit.reply);
+    assert!(bytes(crate::domain::testkit::hex_of(&edit.events)) < 64, "{:?}", edit.events);
     assert!(matches!(cart.no(put("ONE-MORE", 1, 1)), Rejection::TooLarge { .. }));
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::entity::Fingerprint;
+use super::Pin;
+use crate::domain::entity::{Fingerprint, Versioned};
 use crate::domain::ids::{CartId, DataKeyId, HoldId, RefundId};
 use crate::domain::order::{
     Failure, HistoryRow, OrderEvent, OrderLine, OrderReply, OrderState, OrderView, PaymentStatus, PaymentStep,
@@ -13,7 +14,7 @@ use crate::domain::payment::{PaymentOutcome, PaymentToken};
 use crate::domain::pricing::Totals;
 use crate::domain::privacy::Sealed;
 use crate::domain::rejection::Rejection;
-use crate::domain::testkit::{hex_of, id16, order_id, sku, units, usd};
+use crate::domain::testkit::{id16, order_id, sku, units, usd};
 use crate::domain::time::Timestamp;
 
 fn lines() -> Vec<Units> {
@@ -46,10 +47,11 @@ fn request() -> RefundRequest {
     RefundRequest { refund, fingerprint, amount: Some(3), lines: lines(), restock: true }
 }
 
-pub(super) fn events() -> Vec<String> {
+pub(super) fn events() -> Vec<Pin> {
     let (step, at) = (PaymentStep::Capture, Timestamp(1000));
     pinned!(
         "order event",
+        OrderEvent::VERSION,
         OrderEvent {
             Placed,
             Entered,
@@ -92,7 +94,7 @@ pub(super) fn events() -> Vec<String> {
     )
 }
 
-pub(super) fn replies() -> Vec<String> {
+pub(super) fn replies() -> Vec<Pin> {
     let at = Timestamp(1000);
     let view = OrderView {
         id: order_id(2),
@@ -122,6 +124,7 @@ pub(super) fn replies() -> Vec<String> {
     };
     pinned!(
         "order reply",
+        OrderReply::VERSION,
         OrderReply { Noted, Refunding, Shown },
         vec![
             OrderReply::Noted { state: OrderState::Placed },
@@ -132,10 +135,11 @@ pub(super) fn replies() -> Vec<String> {
 }
 
 /// Every choice within events and states: a variant moved is a value misread.
-pub(super) fn choices() -> Vec<String> {
+pub(super) fn choices() -> Vec<Pin> {
     let refund = RefundId(id16(4));
     let mut all = pinned!(
         "order phase",
+        1,
         Phase {
             Placed,
             Reserving,
@@ -167,11 +171,13 @@ pub(super) fn choices() -> Vec<String> {
     );
     all.extend(pinned!(
         "order state",
+        1,
         OrderState { Placed, Reserving, Authorizing, Confirmed, Fulfilled, Delivered, Cancelled, Failed, Refunded },
         OrderState::ALL.to_vec()
     ));
     all.extend(pinned!(
         "order failure",
+        1,
         Failure { InsufficientStock, HoldExpired, Unavailable, PaymentDeclined, PaymentUnresolved },
         vec![
             Failure::InsufficientStock { sku: sku("TEA-1"), available: 3 },
@@ -183,11 +189,13 @@ pub(super) fn choices() -> Vec<String> {
     ));
     all.extend(pinned!(
         "order payment step",
+        1,
         PaymentStep { Authorise, Capture, Void, Refund },
         vec![PaymentStep::Authorise, PaymentStep::Capture, PaymentStep::Void, PaymentStep::Refund(refund)]
     ));
     all.extend(pinned!(
         "order stock step",
+        1,
         StockStep { Reserve, Commit, Release, Return, Restock, Forget },
         vec![
             StockStep::Reserve,

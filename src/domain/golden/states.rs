@@ -1,9 +1,11 @@
 //! Golden bytes of states: what snapshots hold. A difference means a higher `STATE_VERSION`, whose snapshots older
-//! programs refuse by number instead of misreading them.
+//! programs refuse by number instead of misreading them, and whose readers still read the old ones: below a snapshot
+//! records may be gone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Pin;
 use crate::domain::cart::{Cart, CartCommand, CheckOut};
 use crate::domain::cluster::{Cluster, ClusterCommand};
 use crate::domain::entity::{Entity, Fingerprint};
@@ -14,10 +16,10 @@ use crate::domain::payment::{PaymentOutcome, PaymentToken};
 use crate::domain::privacy::{Sealed, Secret};
 use crate::domain::product::{Product, ProductCommand};
 use crate::domain::stock::{Holder, Releaser, Reserve, ReturnKey, StockCommand, StockItem};
-use crate::domain::testkit::{Subject, hex_of, id16, offer, order_id, sku, units};
+use crate::domain::testkit::{Subject, id16, listing, offer, order_id, sku, units};
 use crate::domain::time::Timestamp;
 
-pub(super) fn states() -> Vec<String> {
+pub(super) fn states() -> Vec<Pin> {
     vec![
         line("stock", &stock()),
         line("cart open", &open_cart()),
@@ -28,8 +30,8 @@ pub(super) fn states() -> Vec<String> {
     ]
 }
 
-fn line<E: Entity>(what: &str, subject: &Subject<E>) -> String {
-    format!("state {what} v{}: {}", E::STATE_VERSION, hex_of(&subject.state))
+fn line<E: Entity>(what: &str, subject: &Subject<E>) -> Pin {
+    Pin::of(format!("state {what}"), E::STATE_VERSION, &subject.state)
 }
 
 fn reserve(byte: u8, holder: Holder) -> StockCommand {
@@ -68,7 +70,7 @@ fn open_cart() -> Subject<Cart> {
     let set = |name| CartCommand::SetLine {
         sku: sku(name),
         quantity: units(2),
-        offer: Some(offer(name, 499, 7)),
+        listing: listing(name, 499, 7),
         expected_version: None,
     };
     cart.yes(set("TEA-1"));

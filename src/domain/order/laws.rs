@@ -1,9 +1,10 @@
 //! The order's laws. Asserted in constant time after every command from counters kept by `apply`; recounted from
-//! scratch by [`Order::breaches`], which audits, `journal verify` and the simulator call.
+//! scratch by [`Order::recount`], which audits, `journal verify` and the simulator call.
 
 use super::Order;
 use super::event::Phase;
 use super::state::{Position, Process, Tally};
+use crate::domain::invariants::Audit;
 use crate::domain::payment::PaymentOutcome;
 
 impl Process {
@@ -36,15 +37,11 @@ impl Process {
 }
 
 impl Order {
-    /// Every law that does not hold, with the numbers. Linear in lines and refunds.
-    pub fn breaches(&self) -> Vec<(&'static str, String)> {
-        let Some(process) = &self.process else { return Vec::new() };
-        let (id, mut breaches) = (process.order, Vec::new());
-        let mut must = |law, holds: bool, detail: String| {
-            if !holds {
-                breaches.push((law, format!("{id}: {detail}")));
-            }
-        };
+    /// Holds the order against every law that can be recounted. Linear in lines and refunds.
+    pub(in crate::domain) fn recount(&self, audit: &mut Audit) {
+        let Some(process) = &self.process else { return };
+        let id = process.order;
+        let mut must = |law, holds: bool, detail: String| audit.must(law, holds, || format!("{id}: {detail}"));
         let mut tally = Tally::default();
         for (sku, line) in &process.lines {
             tally.enter(line.position);
@@ -73,7 +70,6 @@ impl Order {
         must("ORD-4", !is_over || kept == 0, format!("over with {kept} minor units kept and not on their way back"));
         must("ORD-2", back(true) == process.payment.refunded, format!("{} given back", back(true)));
         must("ORD-2", back(false) == process.payment.refunding, format!("{} on their way back", back(false)));
-        breaches
     }
 }
 

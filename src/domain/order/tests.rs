@@ -2,6 +2,7 @@
 
 mod back_tests;
 mod life_tests;
+mod model_tests;
 mod table_tests;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +13,7 @@ use super::*;
 use crate::domain::cart::CartCommand;
 use crate::domain::entity::{Destination, Fingerprint};
 use crate::domain::ids::{CartId, DataKeyId, HoldId, RefundId, Sku};
+use crate::domain::invariants::check_order;
 use crate::domain::payment::{PaymentOperation, PaymentOutcome, PaymentRequest, PaymentToken};
 use crate::domain::pricing::Totals;
 use crate::domain::privacy::Sealed;
@@ -229,7 +231,7 @@ impl World {
         }
         let still_owed = self.order.state.outstanding().iter().any(|other| other.obligation == owed.obligation);
         assert!(!still_owed, "{} is owed after its outcome", owed.obligation);
-        assert_eq!(self.order.state.breaches(), []);
+        assert_eq!(check_order(&self.order.state), []);
     }
 
     /// Delivers and settles until nothing is owed.

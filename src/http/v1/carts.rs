@@ -1,6 +1,8 @@
-//! Carts: what a shopper wants to buy. An edit is one command to the cart; title and price of a line are read from its
-//! stock item just before. Every answer is the whole cart as it is after the edit.
+//! Carts: what a shopper wants to buy. An edit is one command to the cart; title and prices of a line are read from its
+//! stock item just before. Every answer is the whole cart as it is after the edit, read once: only the answer grows
+//! with the cart ([ADR 14](../../../docs/adr/0014-an-edit-costs-its-line-the-answer-the-cart.md)).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -11,10 +13,11 @@ use crate::actors::messages::Answer;
 use crate::domain::cart::{CartCommand, CartReply, CartView};
 use crate::domain::ids::{CartId, EntityId, Sku};
 use crate::domain::money::Currency;
-use crate::domain::pricing::Offer;
+use crate::domain::pricing::{Listing, Offer};
 use crate::domain::privacy::Sealed;
 use crate::domain::quantity::Quantity;
 use crate::domain::registry::{AnyCommand, AnyReply};
+use crate::domain::rejection::Rejection;
 use crate::http::AppState;
 use crate::http::call::{self, Call, Identity, Json, NoBody, Params};
 use crate::http::error::{Code, Problem};
@@ -144,8 +147,8 @@ async fn set_line(
         units => {
             let quantity =
                 Quantity::new(units).ok_or_else(|| Problem::invalid("quantity", "a whole number from 0 to 1000000"))?;
-            let offer = offer_for(&state, id, &sku).await?;
-            CartCommand::SetLine { sku, quantity, offer, expected_version }
+            let listing = listing_of(&state, &sku).await?;
+            CartCommand::SetLine { sku, quantity, listing, expected_version }
         }
     };
     edit(&state, id, command, identity).await
@@ -262,20 +265,15 @@ pub async fn read(state: &AppState, id: CartId) -> Result<CartView, Problem> {
     }
 }
 
-/// What a SKU is offered at for this cart. `None` when it is not for sale or the cart cannot be seen: whether that is a
-/// no is for the cart to say, which knows the edits it accepted before.
-async fn offer_for(state: &AppState, cart: CartId, sku: &Sku) -> Result<Option<Offer>, Problem> {
-    match read(state, cart).await {
-        Ok(cart) => offer_of(state, sku, cart.currency).await,
-        Err(problem) if matches!(problem.code(), Code::CartGone | Code::NotFound) => Ok(None),
-        Err(problem) => Err(problem),
-    }
-}
-
 /// What a SKU is offered at now; `None` when it is not for sale in that currency.
 pub async fn offer_of(state: &AppState, sku: &Sku, currency: Currency) -> Result<Option<Offer>, Problem> {
+    Ok(listing_of(state, sku).await?.and_then(|listing| listing.offer(currency)))
+}
+
+/// What a SKU's stock item says about it; `None` when nobody ever listed it.
+async fn listing_of(state: &AppState, sku: &Sku) -> Result<Option<Arc<Listing>>, Problem> {
     match super::stock::read(state, sku).await {
-        Ok((view, _)) => Ok(view.listing.and_then(|listing| listing.offer(currency))),
+        Ok((view, _)) => Ok(view.listing),
         Err(problem) if problem.code() == Code::NotFound => Ok(None),
         Err(problem) => Err(problem),
     }

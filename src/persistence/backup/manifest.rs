@@ -133,13 +133,18 @@ impl Manifest {
         }
         let bytes = DiskFiles::reading(path).read(FILE, 0, BYTES_MAX).await;
         let bytes = bytes.map_err(|source| named("read", FILE, source))?;
-        let refused = |reason: String| BackupError::Manifest { path: shown.clone(), reason };
-        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| refused(error.to_string()))?;
-        if manifest.about.format > About::FORMAT {
-            let reason = format!("its format is {}, this program knows up to {}", manifest.about.format, About::FORMAT);
-            return Err(refused(reason));
+        Self::parse(&bytes).map_err(|reason| BackupError::Manifest { path: shown, reason })
+    }
+
+    /// Reads a manifest's text, or says why it is none.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let manifest: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        match manifest.about.format {
+            format if format > About::FORMAT => {
+                Err(format!("its format is {format}, this program knows up to {}", About::FORMAT))
+            }
+            _ => Ok(manifest),
         }
-        Ok(manifest)
     }
 
     /// Reads every file of the backup at `path` and says what is not as it was written. `progress` hears of every

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, read, sealed};
+use super::{DecodeError, List, read, sealed};
 use crate::persistence::envelope::{ValueKind, open_version_one};
 use crate::persistence::log::GroupId;
 use crate::persistence::store::Row;
@@ -62,8 +62,8 @@ pub fn encode_checkpoint_rows(rows: &[Row]) -> Vec<u8> {
 
 /// Reads a frame of rows; they share its memory.
 pub fn decode_checkpoint_rows(bytes: &Bytes) -> Result<Vec<Row>, DecodeError> {
-    let frozen: Vec<RowV1<'_>> = read(open_version_one(ValueKind::CheckpointRows, bytes)?)?;
-    Ok(frozen.iter().map(|row| (bytes.slice_ref(row.key), bytes.slice_ref(row.value))).collect())
+    let frozen: List<RowV1<'_>> = read(open_version_one(ValueKind::CheckpointRows, bytes)?)?;
+    Ok(frozen.0.iter().map(|row| (bytes.slice_ref(row.key), bytes.slice_ref(row.value))).collect())
 }
 
 /// Encodes the last frame.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, EntityV1, malformed, read, write};
+use super::{DecodeError, EntityV1, List, malformed, read, write};
 use crate::domain::entity::{Fingerprint, VaultChange};
 use crate::domain::ids::{CommandId, DataKeyId};
 use crate::domain::time::{Sequence, Timestamp};
@@ -16,8 +16,8 @@ struct BatchV1<'a> {
     record_count: u32,
     last_at: u64,
     wake_at: Option<u64>,
-    command_rows: Vec<CommandRowV1>,
-    vault: Vec<VaultChangeV1>,
+    command_rows: List<CommandRowV1>,
+    vault: List<VaultChangeV1>,
     records: &'a [u8],
 }
 
@@ -50,8 +50,8 @@ pub fn encode_entry(batches: &[EntityBatch]) -> Bytes {
 
 /// Reads what [`encode_entry`] wrote; the batches' records share the memory of `bytes`.
 pub fn decode_entry(bytes: &Bytes) -> Result<Vec<EntityBatch>, DecodeError> {
-    let frozen: Vec<BatchV1<'_>> = read(open_version_one(ValueKind::Entry, bytes)?)?;
-    frozen.into_iter().map(|batch| thaw(batch, bytes)).collect()
+    let frozen: List<BatchV1<'_>> = read(open_version_one(ValueKind::Entry, bytes)?)?;
+    frozen.0.into_iter().map(|batch| thaw(batch, bytes)).collect()
 }
 
 fn freeze(batch: &EntityBatch) -> BatchV1<'_> {
@@ -71,8 +71,8 @@ fn freeze(batch: &EntityBatch) -> BatchV1<'_> {
         record_count: batch.record_count,
         last_at: batch.last_at.0,
         wake_at: batch.wake_at.map(|at| at.0),
-        command_rows: command_rows.collect(),
-        vault: vault.collect(),
+        command_rows: List(command_rows.collect()),
+        vault: List(vault.collect()),
         records: &batch.records,
     }
 }
@@ -82,13 +82,13 @@ fn thaw(frozen: BatchV1<'_>, bytes: &Bytes) -> Result<EntityBatch, DecodeError> 
     if frozen.first_sequence == 0 || frozen.record_count == 0 || last.is_none() {
         return Err(malformed("a batch without records or with impossible sequences"));
     }
-    let command_rows = frozen.command_rows.iter().map(|row| CommandRow {
+    let command_rows = frozen.command_rows.0.iter().map(|row| CommandRow {
         command: CommandId(row.command),
         fingerprint: Fingerprint(row.fingerprint),
         sequence: Sequence(row.sequence),
         expires_at: Timestamp(row.expires_at),
     });
-    let vault = frozen.vault.iter().map(|change| match *change {
+    let vault = frozen.vault.0.iter().map(|change| match *change {
         VaultChangeV1::Put { key, secret } => VaultChange::Put { key: DataKeyId(key), secret },
         VaultChangeV1::Erase { key } => VaultChange::Erase { key: DataKeyId(key) },
     });

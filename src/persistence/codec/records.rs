@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{Bincode, DecodeError, ValueV1, malformed, read, read_prefix, write};
+use super::{Bincode, DecodeError, List, ValueV1, malformed, read, read_prefix, write};
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::CommandId;
 use crate::domain::registry::{AnyEvent, AnyReply, Kind};
@@ -53,7 +53,7 @@ struct RecordHeadV1 {
 #[derive(bincode::BorrowDecode)]
 struct RecordV1<'a> {
     head: RecordHeadV1,
-    events: Vec<ValueV1<'a>>,
+    events: List<ValueV1<'a>>,
     reply: ValueV1<'a>,
 }
 
@@ -168,7 +168,7 @@ fn read_head(payload: &[u8]) -> Result<(RecordsHead, usize), DecodeError> {
 }
 
 fn thaw_record(kind: Kind, sequence: Sequence, frozen: &RecordV1<'_>) -> Result<Record, DecodeError> {
-    let events = frozen.events.iter().map(|event| AnyEvent::decode::<Bincode>(kind, event.version, event.bytes));
+    let events = frozen.events.0.iter().map(|event| AnyEvent::decode::<Bincode>(kind, event.version, event.bytes));
     let head = &frozen.head;
     Ok(Record {
         sequence,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, EntityV1, read, sealed};
+use super::{DecodeError, EntityV1, List, read, sealed};
 use crate::domain::entity::Fingerprint;
 use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::time::{Sequence, Timestamp};
@@ -166,7 +166,7 @@ pub fn encode_feed_row(items: &[FeedItem]) -> Bytes {
 
 /// Reads the value of a `feed` row.
 pub fn decode_feed_row(bytes: &[u8]) -> Result<Vec<FeedItem>, DecodeError> {
-    let frozen: Vec<FeedItemV1<'_>> = read(open_version_one(ValueKind::FeedRow, bytes)?)?;
+    let frozen: List<FeedItemV1<'_>> = read(open_version_one(ValueKind::FeedRow, bytes)?)?;
     let thaw = |item: &FeedItemV1<'_>| {
         Ok(FeedItem {
             entity: item.entity.thaw()?,
@@ -174,7 +174,7 @@ pub fn decode_feed_row(bytes: &[u8]) -> Result<Vec<FeedItem>, DecodeError> {
             record_count: item.record_count,
         })
     };
-    frozen.iter().map(thaw).collect()
+    frozen.0.iter().map(thaw).collect()
 }
 
 /// Encodes the value of a `snapshot head` row.

@@ -1,6 +1,6 @@
 //! An entity at a sequence, as one envelope. The store cuts it into chunks; checkpoints carry it whole.
 
-use super::{Bincode, DecodeError, EntityV1, ValueV1, read, write};
+use super::{Bincode, DecodeError, EntityV1, List, ValueV1, read, write};
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::CommandId;
 use crate::domain::registry::{AnyReply, AnyState};
@@ -28,7 +28,7 @@ struct WindowEntryV1<'a> {
 struct SnapshotV1<'a> {
     head: SnapshotHeadV1<'a>,
     state: ValueV1<'a>,
-    window: Vec<WindowEntryV1<'a>>,
+    window: List<WindowEntryV1<'a>>,
 }
 
 /// Encodes a snapshot.
@@ -66,7 +66,7 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
     let frozen: SnapshotV1<'_> = read(open_version_one(ValueKind::Snapshot, bytes)?)?;
     let entity = frozen.head.entity.thaw()?;
     let kind = entity.kind;
-    let window = frozen.window.iter().map(|entry| {
+    let window = frozen.window.0.iter().map(|entry| {
         Ok(WindowEntry {
             stamp: Stamp { command: CommandId(entry.command), fingerprint: Fingerprint(entry.fingerprint) },
             at: Timestamp(entry.at),

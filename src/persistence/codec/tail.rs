@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, read, sealed};
+use super::{DecodeError, List, read, sealed};
 use crate::persistence::envelope::{ValueKind, open_version_one};
 use crate::persistence::log::{GroupId, LogEntry, LogRange};
 
@@ -56,7 +56,7 @@ pub fn encode_tail_entries(entries: &[LogEntry]) -> Vec<u8> {
 
 /// Reads a frame of entries; they share its memory.
 pub fn decode_tail_entries(bytes: &Bytes) -> Result<Vec<LogEntry>, DecodeError> {
-    let frozen: Vec<EntryV1<'_>> = read(open_version_one(ValueKind::TailEntries, bytes)?)?;
+    let frozen: List<EntryV1<'_>> = read(open_version_one(ValueKind::TailEntries, bytes)?)?;
     let entry = |entry: &EntryV1<'_>| LogEntry { index: entry.index, bytes: bytes.slice_ref(entry.bytes) };
-    Ok(frozen.iter().map(entry).collect())
+    Ok(frozen.0.iter().map(entry).collect())
 }

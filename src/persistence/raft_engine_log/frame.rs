@@ -15,7 +15,7 @@ const CONTENT: u32 = 2;
 
 /// A [`LogEntry`] that raft-engine can store.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     pub index: u64,
     pub content: bytes::Bytes,
     unknown: UnknownFields,
@@ -57,7 +57,7 @@ impl Message for Frame {
         while !stream.eof()? {
             match stream.read_tag_unpack()? {
                 (INDEX, _) => self.index = stream.read_uint64()?,
-                (CONTENT, _) => self.content = stream.read_bytes()?.into(),
+                (CONTENT, _) => self.content = read_content(stream)?.into(),
                 (_, wire_type) => return Err(ProtobufError::WireError(unexpected(wire_type))),
             }
         }
@@ -100,6 +100,21 @@ impl Message for Frame {
     }
 }
 
+/// From this length on bytes are read in pieces: what a length claims is not there yet, and protobuf would reserve it.
+const PIECE_BYTES: u32 = 256 << 10;
+
+fn read_content(stream: &mut CodedInputStream<'_>) -> ProtobufResult<Vec<u8>> {
+    let mut left = stream.read_raw_varint32()?;
+    let mut content = stream.read_raw_bytes(left.min(PIECE_BYTES))?;
+    left -= left.min(PIECE_BYTES);
+    while left > 0 {
+        let piece = stream.read_raw_bytes(left.min(PIECE_BYTES))?;
+        content.extend_from_slice(&piece);
+        left -= left.min(PIECE_BYTES);
+    }
+    Ok(content)
+}
+
 fn unexpected(wire_type: protobuf::wire_format::WireType) -> protobuf::error::WireError {
     protobuf::error::WireError::UnexpectedWireType(wire_type)
 }
@@ -115,6 +130,15 @@ mod tests {
         assert_eq!(hex::encode(&bytes), "08ac021203616263");
         assert_eq!(bytes.len() as u32, frame.compute_size());
         assert_eq!(Frame::parse_from_bytes(&bytes).unwrap(), frame);
+    }
+
+    #[test]
+    fn long_content_is_read_whole_and_a_claim_of_more_is_refused() {
+        let content = bytes::Bytes::from(vec![7; (PIECE_BYTES * 2 + 5) as usize]);
+        let frame = Frame::from(LogEntry { index: 300, bytes: content });
+        let bytes = frame.write_to_bytes().unwrap();
+        assert_eq!(Frame::parse_from_bytes(&bytes).unwrap(), frame);
+        assert!(Frame::parse_from_bytes(&bytes[..bytes.len() - 1]).is_err());
     }
 
     #[test]

@@ -31,7 +31,7 @@ const SECTOR_BYTES: usize = 512;
 
 /// How a file ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// With its last batch.
     Exact,
     /// With zeros from here on: space allocated ahead.
@@ -42,7 +42,7 @@ pub(super) enum End {
 
 /// One file of one of the engine's two queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LogFile {
+pub(crate) struct LogFile {
     pub sequence: u64,
     pub path: PathBuf,
 }
@@ -97,7 +97,7 @@ fn list(directory: &Path, suffix: &str) -> io::Result<Vec<LogFile>> {
 }
 
 /// Verifies one file and says how it ends.
-pub(super) fn scan_file(file: &LogFile, content: &[u8]) -> Result<End, LogError> {
+pub(crate) fn scan_file(file: &LogFile, content: &[u8]) -> Result<End, LogError> {
     let offset = match valid_bytes(file, content) {
         Ok(offset) if offset == content.len() => return Ok(End::Exact),
         Ok(offset) | Err(offset) => offset,

@@ -220,7 +220,7 @@ pub fn seal<T: Serialize>(value: &T) -> Vec<u8> {
 pub fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let opened = envelope::open(ValueKind::ListRow, bytes)?;
     if opened.version != VERSION {
-        return Err(DecodeError::UnknownVersion { version: opened.version });
+        return Err(DecodeError::UnknownVersion { version: opened.version, newest: VERSION });
     }
     Bincode::decode(opened.payload)
 }

@@ -45,14 +45,14 @@ struct Payload {
 
 /// The text kept with a commit: JSON behind its checksum, because tantivy has none on it and a cursor that reads too
 /// high would silently skip changes.
-fn seal(cursors: &FeedCursors) -> String {
+pub(crate) fn seal(cursors: &FeedCursors) -> String {
     let json = serde_json::to_string(&Payload { schema: schema::VERSION, cursors: cursors.clone() })
         .expect("numbers always have a JSON form");
     format!("{:08x} {json}", crc32c::crc32c(json.as_bytes()))
 }
 
 /// What [`seal`] wrote.
-fn unseal(text: &str) -> Result<FeedCursors, TantivyError> {
+pub(crate) fn unseal(text: &str) -> Result<FeedCursors, TantivyError> {
     let damaged = || TantivyError::SystemError("the commit payload is damaged".to_owned());
     let (checksum, json) = text.split_once(' ').ok_or_else(damaged)?;
     if u32::from_str_radix(checksum, 16) != Ok(crc32c::crc32c(json.as_bytes())) {

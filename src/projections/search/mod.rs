@@ -13,9 +13,9 @@
 mod collector;
 #[cfg(test)]
 pub mod conformance;
-mod engine;
+pub(crate) mod engine;
 pub mod memory;
-mod schema;
+pub(crate) mod schema;
 pub mod tantivy_index;
 pub mod text;
 mod writer;
