@@ -67,6 +67,8 @@ pub struct Run {
     pub errors: Vec<String>,
     /// The entity's journal.
     pub journal: Vec<Mark>,
+    /// Hosts of the world.
+    pub hosts: Vec<String>,
     /// What everybody was doing when the world stopped.
     pub scene: Vec<String>,
 }
@@ -99,6 +101,7 @@ impl Run {
             broken: broken.map(|broken| format!("{}: {}", broken.law, broken.detail)).collect(),
             errors: outcome.errors.clone(),
             journal: outcome.journal.clone(),
+            hosts: outcome.hosts.clone(),
             scene: outcome.scene.clone(),
         }
     }

@@ -28,6 +28,7 @@ pub const KINDS: &[&str] = &[
     "store vanished",
     "torn tail",
     "bit flip",
+    "synced lost",
     "sync failed",
     "slow disk",
     "disk full",
@@ -302,8 +303,12 @@ impl Breaker {
         machine.power.restore();
         let damage = machine.disk.crash(rng);
         self.history.add(&machine.name, Fact::Crashed { kind, disk: damage.to_string() });
-        let marks =
-            [(damage.vanished, "store vanished"), (damage.log.torn, "torn tail"), (damage.log.flipped, "bit flip")];
+        let marks = [
+            (damage.vanished, "store vanished"),
+            (damage.log.torn, "torn tail"),
+            (damage.log.flipped, "bit flip"),
+            (damage.lied > 0, "synced lost"),
+        ];
         for (_, kind) in marks.into_iter().filter(|(happened, _)| *happened) {
             self.history.add(&machine.name, Fact::Fault { kind, detail: String::new() });
         }

@@ -59,10 +59,15 @@ thread_local! {
 
 /// Somebody looked whether this law holds.
 pub fn checked(law: &str) {
+    checked_times(law, 1);
+}
+
+/// Somebody looked so many times.
+pub fn checked_times(law: &str, times: u64) {
     let known = all().find(|known| known.id == law);
     debug_assert!(known.is_some(), "{law} is not on the list: add it with its sentence");
     if let Some(known) = known {
-        CHECKED.with_borrow_mut(|counts| *counts.entry(known.id).or_default() += 1);
+        CHECKED.with_borrow_mut(|counts| *counts.entry(known.id).or_default() += times);
     }
 }
 

@@ -112,6 +112,9 @@ pub struct Outcome {
     /// The journal of the entity that broke a law.
     #[serde(skip)]
     pub journal: Vec<Mark>,
+    /// Hosts of the world that things happen to.
+    #[serde(skip)]
+    pub hosts: Vec<String>,
     /// What everybody was doing when the world stopped.
     #[serde(skip)]
     pub scene: Vec<String>,
@@ -138,6 +141,7 @@ impl Outcome {
             errors: Vec::new(),
             drawn,
             journal: Vec::new(),
+            hosts: Vec::new(),
             scene: Vec::new(),
             history: Vec::new(),
         }

