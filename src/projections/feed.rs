@@ -9,8 +9,8 @@
 //! It wakes on [`FeedSignal`] and lets a moment of records gather, so that an order is read once and not after each of
 //! its steps; whoever asks for a list has everything committed before brought into it first. [`EntityHub`]'s watchers
 //! were told when the record was applied and are told again here, should that have been missed. Errors are logged and
-//! tried again: a projection that lags is visible, one that skips is not. Nothing but the call to stop ends it: what says
-//! that it is closed without such a call has lost its thread, and silence about that would look like a quiet shop.
+//! tried again: a projection that lags is visible, one that skips is not. Nothing but the call to stop ends it: what
+//! says that it is closed without such a call has lost its thread, and silence about that would look like a quiet shop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -36,8 +36,8 @@ pub enum CartCommand {
         sku: Sku,
         /// How many from now on.
         quantity: Quantity,
-        /// What the stock item just said; `None` when nobody lists the SKU, which is for the cart to refuse: a repeat of
-        /// what it accepted hears the same answer whatever became of the SKU since.
+        /// What the stock item just said; `None` when nobody lists the SKU, which is for the cart to refuse: a repeat
+        /// of what it accepted hears the same answer whatever became of the SKU since.
         listing: Option<Arc<Listing>>,
         /// The version the shopper saw.
         expected_version: Option<u64>,

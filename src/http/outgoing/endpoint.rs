@@ -126,7 +126,8 @@ impl Endpoint {
         WebhookStatus { endpoint: self.name.clone(), origin, events, ..WebhookStatus::default() }
     }
 
-    /// One attempt to give it these events, signed as sent at `at` on the wall clock. The reason why it did not take them is fit to be shown: it holds no path.
+    /// One attempt to give it these events, signed as sent at `at` on the wall clock. The reason why it did not take
+    /// them is fit to be shown: it holds no path.
     pub async fn attempt(&self, events: &[Event], at: Timestamp) -> Result<(), String> {
         let body = serde_json::to_vec(&Delivery { events }).expect("events are plain text and numbers");
         let request = self.client.post(self.url.clone()).header("content-type", "application/json");

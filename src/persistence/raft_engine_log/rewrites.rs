@@ -1,10 +1,10 @@
 //! The file system under raft-engine, with one difference: what goes to a `.rewrite` file is synced write by write.
 //!
 //! Reclaiming appends what old files still hold to the rewrite queue, in batches of about 128 KiB, and raft-engine
-//! syncs only after several of them. A power cut could keep a later batch and lose an earlier one; [`super::scan`] would
-//! rightly call that damage and refuse, although everything is still in the files that were to be reclaimed. With this,
-//! a queue never has more than one batch that may be missing, which is what the scan relies on: the append queue has
-//! its fsync per batch from the owner. Rewrites are rare and small, so the extra syncs cost nothing anybody waits for.
+//! syncs only after several of them. A power cut could keep a later batch and lose an earlier one; [`super::scan`]
+//! would rightly call that damage and refuse, although everything is still in the files that were to be reclaimed. With
+//! this, a queue never has more than one batch that may be missing, which is what the scan relies on: the append queue
+//! has its fsync per batch from the owner. Rewrites are rare and small, so the syncs that come on top are few.
 //!
 //! Fails as the engine does: a sync that fails is a panic, which ends the process (P23).
 

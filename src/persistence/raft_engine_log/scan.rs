@@ -8,8 +8,9 @@
 //! batch  = length u64 BE << 8 | compression (0) ‖ footer offset u64 BE ‖ entries ‖ crc32 LE ‖ items ‖ crc32 LE ^ file
 //! ```
 //!
-//! Only the last file of a queue can have been cut by a crash, and only its last batch: each is synced before the next
-//! is begun, by the owner in the append queue and by [`super::rewrites`] in the other. What follows the last good one is
+//! Only the last file of a queue can have been cut by a crash, and only in its last batch: each is synced before the
+//! next is begun, by the owner in the append queue and by [`super::rewrites`] in the other. What follows the last good
+//! batch is
 //! - nothing, or zeros: the normal end of a file in use;
 //! - a **torn tail** when some disk sector of the next batch was never written: that batch was not synced, so nobody
 //!   was told of it. Disks write sectors of 512 bytes whole or not at all, so a batch that was synced has them all;

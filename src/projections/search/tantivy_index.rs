@@ -254,8 +254,7 @@ mod tests {
         assert_eq!((index.cursors().await.unwrap(), total(&index).await), ([(GroupId(1), 6)].into(), 1));
     }
 
-    /// tantivy checks a file when it opens it; what rots later makes it panic. What it hears is a change of a SKU that an
-    /// indexed product has, for which it reads the product.
+    /// tantivy checks a file when it opens it; what rots later makes it panic. It reads the product whose SKU changes.
     #[tokio::test]
     async fn a_segment_that_rots_while_it_is_open_is_built_anew_and_the_writer_goes_on() {
         let directory = tempfile::tempdir().unwrap();
