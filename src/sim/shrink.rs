@@ -96,12 +96,18 @@ impl<F: FnMut(&Table, &str) -> Option<bool>> Shrinker<F> {
         }
     }
 
+    /// Back to what is usual, or else half as long, and half again; what is usual already stays.
     fn halve_durations(&mut self) {
+        let usual = usual();
         for section in ["world", "shoppers", "merchants", "faults", "provider"] {
             let is_span = |name: &str| ["_ms", "_us", "_s"].iter().any(|unit| name.ends_with(unit));
             let is_plain = |name: &str| is_span(name) && !is_switch(name) && name != "tick_ms" && name != "safety_s";
             for (section, name, _) in self.numbers(section, is_plain) {
-                while let Some(number) = self.number(section, &name).filter(|number| *number > 1) {
+                let least = number_of(&usual, section, &name).unwrap_or(0);
+                if self.number(section, &name) == Some(least) || self.set(section, &name, least) {
+                    continue;
+                }
+                while let Some(number) = self.number(section, &name).filter(|number| number / 2 > least) {
                     if !self.set(section, &name, number / 2) {
                         break;
                     }
@@ -157,7 +163,7 @@ impl<F: FnMut(&Table, &str) -> Option<bool>> Shrinker<F> {
     }
 
     fn number(&self, section: &str, name: &str) -> Option<i64> {
-        self.scenario.get(section)?.get(name)?.as_integer()
+        number_of(&self.scenario, section, name)
     }
 
     /// Numbers of a section that are not zero, with zero in their place.
@@ -168,6 +174,16 @@ impl<F: FnMut(&Table, &str) -> Option<bool>> Shrinker<F> {
     }
 }
 
+fn number_of(scenario: &Table, section: &str, name: &str) -> Option<i64> {
+    scenario.get(section)?.get(name)?.as_integer()
+}
+
+/// Every option as it is when nobody sets it.
+fn usual() -> Table {
+    let scenario: Scenario = toml::from_str("name = ''\nabout = ''").expect("the smallest scenario there is");
+    Table::try_from(&scenario).expect("a scenario is TOML")
+}
+
 /// Whether zero switches the option off.
 fn is_switch(name: &str) -> bool {
     name.ends_with("_every_s") || name.ends_with("_one_in") || name == "webhook_late_max_ms"
@@ -175,8 +191,7 @@ fn is_switch(name: &str) -> bool {
 
 /// The options of a drawn scenario that are not as they are anyway, besides name and purpose.
 pub fn unusual(scenario: &Table) -> Table {
-    let plain: Scenario = toml::from_str("name = ''\nabout = ''").expect("the smallest scenario there is");
-    let plain = Table::try_from(&plain).expect("a scenario is TOML");
+    let plain = usual();
     let mut unusual = Table::new();
     for (section, value) in scenario {
         let value = match (value, plain.get(section)) {

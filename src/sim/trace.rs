@@ -68,8 +68,7 @@ impl Trace {
             let said = said.or_else(|| payload.downcast_ref::<String>().cloned());
             let said = said.unwrap_or_else(|| "a panic that says nothing".to_owned());
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            heard.line(&format!("{} PANIC {place} {said}", now_micros()));
-            heard.lock().heard.panics.push(said);
+            heard.panicked(said, &place);
             before(panic);
         }));
         trace
@@ -111,6 +110,12 @@ impl Trace {
     /// What was heard since the last call.
     pub fn take_heard(&self) -> Heard {
         std::mem::take(&mut self.lock().heard)
+    }
+
+    /// Something panicked, in these words, at this place.
+    pub fn panicked(&self, said: String, place: &str) {
+        self.line(&format!("{} PANIC {place} {said}", now_micros()));
+        self.lock().heard.panics.push(said);
     }
 
     /// This entity is to blame for what just panicked.

@@ -101,7 +101,8 @@ impl Watch {
         }
     }
 
-    /// After a step of the world, before anything crashes: the laws that do not hold. `audit` asks for the provider's books.
+    /// After a step of the world, before anything crashes: the laws that do not hold. `audit` asks for the provider's
+    /// books.
     pub fn look(&mut self, step: u64, now: Duration, audit: impl FnOnce() -> Option<Audit>) -> Vec<Broken> {
         self.step = step;
         for index in 0..self.nodes.len() {
@@ -299,4 +300,66 @@ fn shown(record: &Record) -> String {
     const CHARS_MAX: usize = 300;
     let all = format!("{:?}", record.events);
     if all.chars().count() <= CHARS_MAX { all } else { all.chars().take(CHARS_MAX).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::OrderId;
+    use crate::payments::ledger::Account;
+    use crate::sim::trace::Output;
+
+    fn watch() -> (Watch, History, Trace) {
+        let (history, trace) = (History::default(), Trace::quiet(Output::default()));
+        (Watch::new(&[], history.clone(), trace.clone(), Duration::from_secs(9)), history, trace)
+    }
+
+    /// What is found after one more step, as law and entity.
+    fn found(watch: &mut Watch, audit: Option<Audit>) -> Vec<(String, Option<String>)> {
+        let found = watch.look(watch.step + 1, Duration::from_secs(watch.step + 1), || audit);
+        found.into_iter().map(|broken| (broken.law, broken.entity)).collect()
+    }
+
+    #[test]
+    fn a_panic_breaks_the_law_it_names_and_any_other_panic_one_too() {
+        let (mut watch, _, trace) = watch();
+        assert!(found(&mut watch, None).is_empty());
+        trace.accuse("stock/SKU-0".to_owned());
+        trace.panicked("STK-1: held exceeds on hand".to_owned(), "stock.rs:1:1");
+        assert_eq!(found(&mut watch, None), [("STK-1".to_owned(), Some("stock/SKU-0".to_owned()))]);
+        trace.panicked("index out of bounds".to_owned(), "stock.rs:1:1");
+        assert_eq!(found(&mut watch, None), [("SIM-NOTHING-PANICS".to_owned(), None)]);
+        assert!(found(&mut watch, None).is_empty());
+    }
+
+    #[test]
+    fn an_odd_answer_is_seen_at_its_step_and_once() {
+        let (mut watch, history, _) = watch();
+        history.add("shopper-0", Fact::Odd { law: "SIM-SAME-ANSWER", detail: "SKU-1: another answer".to_owned() });
+        assert_eq!(found(&mut watch, None), [("SIM-SAME-ANSWER".to_owned(), Some("stock/SKU-1".to_owned()))]);
+        assert!(found(&mut watch, None).is_empty());
+    }
+
+    #[test]
+    fn an_order_charged_twice_at_once_is_seen_and_one_charged_again_after_a_void_is_not() {
+        let (mut watch, ..) = watch();
+        let order = OrderId([1; 16]);
+        let account = |voided| Account {
+            order,
+            requested: None,
+            status: Status::Authorised,
+            authorised: 300,
+            captured: 0,
+            voided,
+            refunded: 0,
+            notice_due: false,
+        };
+        let audit = |voided| {
+            let accounts = [("a", account(voided)), ("b", account(0))].map(|(key, one)| (key.to_owned(), one));
+            Some(Audit { accounts: accounts.into(), conflicts: 0 })
+        };
+        let charged = ("SIM-ONE-CHARGE".to_owned(), Some(format!("order/{order}")));
+        assert!(!found(&mut watch, audit(300)).contains(&charged));
+        assert!(found(&mut watch, audit(0)).contains(&charged));
+    }
 }

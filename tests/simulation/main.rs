@@ -10,7 +10,7 @@ mod tools;
 
 use std::process::Command;
 
-use kit::{passes, simulator};
+use kit::{passes, passes_with_json, simulator};
 
 #[test]
 fn a_quiet_shop_sells_what_it_has() {
@@ -97,7 +97,10 @@ fn holds_run_out_whatever_happens() {
 
 #[test]
 fn a_long_day_ends_with_everything_in_its_place() {
-    passes(&["run", "simulations/black-friday.toml", "--seed", "1", "--set", "world.safety_s=120"]);
+    let short = ["--set", "world.safety_s=180", "--set", "shoppers.arrivals_per_minute=10"];
+    let told = passes_with_json(&[&["run", "simulations/black-friday.toml", "--seed", "1"][..], &short].concat());
+    let accepted = told["requests"]["accepted"].as_u64();
+    assert!(accepted > Some(50), "a day on which hardly anybody came: {told}");
 }
 
 #[test]
