@@ -1,13 +1,15 @@
 //! A shopper in a real browser: headless Chromium, driven through ChromeDriver, against the real binary with its demo
 //! catalogue. Fails when Chromium or ChromeDriver (Debian: chromium, chromium-driver) is missing.
 //!
-//! The first test keeps a picture of the shop at docs/shop.png for the README when there is none: delete it to renew.
+//! Pictures of every view on every screen are kept under `CARGO_TARGET_TMPDIR/shop`; `desktop-kitchen.png` among them is
+//! what docs/shop.png was copied from.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod live;
 mod stage;
+mod views;
 
-use std::path::Path;
 use std::time::Duration;
 
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
@@ -129,22 +131,6 @@ async fn reload_at_the_cart(browser: &Client) {
     browser.refresh().await.unwrap();
 }
 
-/// Looks at a full shelf, and keeps what it sees unless there is a picture already.
-async fn keep_picture(browser: &Client) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/shop.png");
-    if path.exists() {
-        return;
-    }
-    browser.execute("location.hash = '#/?category=Kitchen'", vec![]).await.unwrap();
-    see(browser, ".depth-1").await;
-    see(browser, ".card:nth-child(12)").await;
-    let drawn =
-        "return [...document.images].slice(0, 8).every((image) => image.complete && image.naturalWidth) || null";
-    wait_for(browser, drawn, vec![]).await;
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, browser.screenshot().await.unwrap()).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shopper_buys_and_a_double_click_buys_once() {
     let stage = Stage::set(DESKTOP).await;
@@ -155,7 +141,6 @@ async fn a_shopper_buys_and_a_double_click_buys_once() {
     browser.execute("const buy = document.getElementById('buy'); buy.click(); buy.click()", vec![]).await.unwrap();
     see(browser, "[data-state=confirmed]").await;
     assert_eq!(available(browser, &sku).await, before - 1);
-    keep_picture(browser).await;
     stage.strike().await;
 }
 

@@ -7,22 +7,34 @@ use std::process::{Child, Command, Stdio};
 use fantoccini::{Client, ClientBuilder};
 use serde_json::{Value, json};
 
+/// What the shop is looked at with.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// Begins the names of its pictures.
+    pub name: &'static str,
+    /// Width and height of the window, in pixels of the page.
+    size: (u32, u32),
+    /// It is touched, and its size is what the page sees, not the window's.
+    pub is_phone: bool,
+}
+
 /// A window on a desk.
-pub const DESKTOP: (u32, u32) = (1280, 1000);
+pub const DESKTOP: Screen = Screen { name: "desktop", size: (1280, 1000), is_phone: false };
 /// A phone held upright.
-pub const PHONE: (u32, u32) = (500, 844);
+pub const PHONE: Screen = Screen { name: "phone", size: (390, 844), is_phone: true };
 
 /// Set for one test.
 pub struct Stage {
     browser: Client,
     _driver: Process,
     _shop: Process,
-    _directory: tempfile::TempDir,
+    http: String,
+    directory: tempfile::TempDir,
 }
 
 impl Stage {
-    /// Starts everything and opens the shop's page in a window of this size.
-    pub async fn set((width, height): (u32, u32)) -> Self {
+    /// Starts everything and opens the shop's page on this screen.
+    pub async fn set(screen: Screen) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (shop, http) = start_shop(directory.path());
         let (driver, port) = start_driver();
@@ -38,16 +50,35 @@ impl Stage {
             "--disable-component-update",
             "--disable-sync",
             "--hide-scrollbars",
-            &format!("--window-size={width},{height}"),
+            &format!("--window-size={},{}", screen.size.0, screen.size.1),
             &format!("--user-data-dir={}", profile.display()),
         ];
-        let capabilities = json!({ "goog:chromeOptions": { "args": arguments } });
-        let Value::Object(capabilities) = capabilities else { unreachable!("written as an object") };
+        let mut options = json!({ "args": arguments });
+        if screen.is_phone {
+            let (width, height) = screen.size;
+            let metrics = json!({ "width": width, "height": height, "pixelRatio": 2, "touch": true, "mobile": true });
+            options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
+        }
+        let capabilities = serde_json::Map::from_iter([("goog:chromeOptions".to_owned(), options)]);
         let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
         let browser = builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await;
         let browser = browser.expect("ChromeDriver starts Chromium");
         browser.goto(&format!("http://{http}/")).await.unwrap();
-        Self { browser, _driver: driver, _shop: shop, _directory: directory }
+        Self { browser, _driver: driver, _shop: shop, http, directory }
+    }
+
+    /// Base of the shop's addresses, for calls from outside the browser.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    /// A new merchant's key.
+    pub fn merchant(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stockroom"));
+        command.args(["key", "create", "--role", "merchant", "--data"]).arg(self.directory.path().join("data"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().split_whitespace().last().unwrap().to_owned()
     }
 
     /// The window.
@@ -74,9 +105,11 @@ impl Drop for Process {
 fn start_shop(directory: &std::path::Path) -> (Process, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stockroom"));
     command.args(["serve", "--demo", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data"]);
+    // What the page shows live came by the feed: without a signal, streams are read again once an hour.
+    command.arg(directory.join("data")).env("STOCKROOM_HTTP__EVENT_REREAD_SECONDS", "3600");
     let log = directory.join("shop.log");
     let errors = std::fs::File::create(&log).unwrap();
-    let mut child = command.arg(directory.join("data")).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let shop = Process(child);
