@@ -317,6 +317,8 @@ impl EntityActorState {
     fn take_off(&mut self, formed: Formed) {
         if !formed.records.is_empty() {
             self.append(formed);
+        } else if !formed.quiet.is_empty() && self.surroundings.replication.holds_lease() {
+            formed.quiet.into_iter().for_each(|(reply, answer)| self.respond(reply, answer));
         } else if !formed.quiet.is_empty() {
             self.confirm_lease(formed);
         }
