@@ -64,7 +64,7 @@ fn raft_decoders() -> [Decoder; 4] {
             decode: |bytes| raft::decode_applied(bytes).is_ok(),
             written: Some(|| {
                 let stored = StoredMembership::new(Some(log_id()), membership());
-                raft::encode_applied(Some(log_id()), &stored).into()
+                raft::encode_applied(Some(log_id()), &(&stored).into()).into()
             }),
         },
         Decoder {

@@ -49,8 +49,8 @@ pub struct Dedup {
     /// Window ids, oldest first.
     order: VecDeque<(Timestamp, CommandId)>,
     rows: BTreeMap<CommandId, Row>,
-    /// Row ids by expiry.
-    expiries: BTreeMap<(Timestamp, CommandId), ()>,
+    /// Row ids by expiry: a queue, because time does not go back within an entity.
+    expiries: VecDeque<(Timestamp, CommandId)>,
 }
 
 #[derive(Debug)]
@@ -61,8 +61,9 @@ struct Row {
 
 impl Dedup {
     /// The memory as recovered from snapshot and rows; records after the snapshot are added one by one.
-    pub fn recovered(window: Vec<WindowEntry>, rows: Vec<CommandRow>) -> Self {
+    pub fn recovered(window: Vec<WindowEntry>, mut rows: Vec<CommandRow>) -> Self {
         let mut dedup = Self::default();
+        rows.sort_unstable_by_key(|row| row.expires_at);
         for entry in window {
             dedup.remember_in_window(entry);
         }
@@ -78,11 +79,8 @@ impl Dedup {
             let (_, id) = self.order.pop_front().expect("the front was just seen");
             self.window.remove(&id);
         }
-        while let Some((&(expires_at, id), ())) = self.expiries.first_key_value() {
-            if expires_at > now {
-                break;
-            }
-            self.expiries.pop_first();
+        while self.expiries.front().is_some_and(|(expires_at, _)| *expires_at <= now) {
+            let (_, id) = self.expiries.pop_front().expect("the front was just seen");
             self.rows.remove(&id);
         }
     }
@@ -108,8 +106,11 @@ impl Dedup {
 
     /// Remembers a client key.
     pub fn remember_row(&mut self, row: &CommandRow) {
-        self.expiries.insert((row.expires_at, row.command), ());
-        self.rows.insert(row.command, Row { fingerprint: row.fingerprint, sequence: row.sequence });
+        let known = self.rows.insert(row.command, Row { fingerprint: row.fingerprint, sequence: row.sequence });
+        if known.is_none() {
+            let place = self.expiries.partition_point(|(expires_at, _)| *expires_at <= row.expires_at);
+            self.expiries.insert(place, (row.expires_at, row.command));
+        }
     }
 
     /// Whether another client key may be remembered.

@@ -103,14 +103,15 @@ pub struct EntityActorState {
 
 impl Actor for EntityActor {
     type Msg = EntityMessage;
-    type State = EntityActorState;
+    /// Boxed, because every idle actor keeps several copies of the place it lies in.
+    type State = Box<EntityActorState>;
     type Arguments = EntityArguments;
 
     async fn pre_start(
         &self,
         myself: ActorRef<EntityMessage>,
         arguments: EntityArguments,
-    ) -> Result<EntityActorState, ActorProcessingErr> {
+    ) -> Result<Box<EntityActorState>, ActorProcessingErr> {
         let EntityArguments { id, surroundings, shard } = arguments;
         let entity = Entity {
             state: AnyState::new(&id),
@@ -120,7 +121,7 @@ impl Actor for EntityActor {
             dedup: Dedup::default(),
             gate: surroundings.gate.clone(),
         };
-        Ok(EntityActorState {
+        Ok(Box::new(EntityActorState {
             couriers: Couriers::new(surroundings.courier.clone(), myself.clone()),
             surroundings,
             shard,
@@ -131,13 +132,13 @@ impl Actor for EntityActor {
             flight: Flight::None,
             wake_reported: None,
             finishing: None,
-        })
+        }))
     }
 
     async fn post_start(
         &self,
         _myself: ActorRef<EntityMessage>,
-        state: &mut EntityActorState,
+        state: &mut Box<EntityActorState>,
     ) -> Result<(), ActorProcessingErr> {
         state.load().await?;
         state.follow_up();
@@ -150,7 +151,7 @@ impl Actor for EntityActor {
         &self,
         _myself: ActorRef<EntityMessage>,
         message: EntityMessage,
-        state: &mut EntityActorState,
+        state: &mut Box<EntityActorState>,
     ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
         let heard = state.hear(message);
         async move {
@@ -295,10 +296,13 @@ impl EntityActorState {
         if !matches!(self.flight, Flight::None) || (self.owed.is_empty() && self.waiting.is_empty()) {
             return None;
         }
-        let mut commands: Vec<Waiting> = Vec::new();
-        commands.extend(self.owed.drain(..self.owed.len().min(BATCH_COMMANDS_MAX)));
+        let mut commands = take_first(&mut self.owed, BATCH_COMMANDS_MAX);
         let room = BATCH_COMMANDS_MAX - commands.len();
-        commands.extend(self.waiting.drain(..self.waiting.len().min(room)));
+        if commands.is_empty() {
+            commands = take_first(&mut self.waiting, room);
+        } else {
+            commands.append(&mut take_first(&mut self.waiting, room));
+        }
         self.surroundings.observer.waits_no_more(commands.len());
         self.surroundings.observer.batch_formed(self.entity.id.kind, commands.len());
         let mut formed = self.entity.form(commands, self.surroundings.clock.now());
@@ -335,6 +339,8 @@ impl EntityActorState {
     fn take_off(&mut self, formed: Formed) {
         if !formed.records.is_empty() {
             self.append(formed);
+        } else if !formed.quiet.is_empty() && self.surroundings.replication.holds_lease() {
+            formed.quiet.into_iter().for_each(|(reply, answer)| self.respond(reply, answer));
         } else if !formed.quiet.is_empty() {
             self.confirm_lease(formed);
         }
@@ -476,6 +482,12 @@ impl EntityActorState {
             delivering: self.couriers.len(),
         }
     }
+}
+
+/// The first `most` of a lane. One that is emptied gives up its memory: most entities wait for their next command long.
+fn take_first(lane: &mut VecDeque<Waiting>, most: usize) -> Vec<Waiting> {
+    let rest = lane.split_off(lane.len().min(most));
+    std::mem::replace(lane, rest).into()
 }
 
 impl Drop for EntityActorState {

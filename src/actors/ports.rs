@@ -13,6 +13,12 @@ pub trait Replication: Send + Sync + 'static {
     /// that nobody knows; it is heard exactly once, also when the group ends.
     fn append(&self, batch: EntityBatch, then: VerdictListener);
 
+    /// Whether this node holds the leader lease at the moment of the call, as far as can be told without asking
+    /// anybody. `false` says nothing: [`Replication::confirm_lease`] finds out.
+    fn holds_lease(&self) -> bool {
+        false
+    }
+
     /// Confirms that this node still held the leader lease after the call was made (P11).
     async fn confirm_lease(&self) -> Result<(), LeaseError>;
 }

@@ -61,6 +61,8 @@ pub struct HeldLog {
     held: AtomicBool,
     leases_held: AtomicBool,
     lease: AtomicBool,
+    /// Whether the lease can be told without a check.
+    told: AtomicBool,
     /// Every batch ever appended, in order.
     pub appended: Mutex<Vec<EntityBatch>>,
     /// Lease checks so far.
@@ -79,6 +81,7 @@ impl HeldLog {
             held: AtomicBool::new(false),
             leases_held: AtomicBool::new(false),
             lease: AtomicBool::new(true),
+            told: AtomicBool::new(false),
             appended: Mutex::default(),
             leases: AtomicUsize::new(0),
             lease_waits: Mutex::default(),
@@ -127,6 +130,11 @@ impl HeldLog {
         waiting.into_iter().for_each(|(_, listener)| listener.tell(Err(AppendError)));
     }
 
+    /// From now on the lease is told without a check.
+    pub fn tell_lease(&self) {
+        self.told.store(true, Ordering::SeqCst);
+    }
+
     /// Whether lease checks succeed.
     pub fn set_lease(&self, held: bool) {
         self.lease.store(held, Ordering::SeqCst);
@@ -160,6 +168,10 @@ impl Replication for HeldLog {
             let myself = self.myself.upgrade().unwrap();
             tokio::spawn(async move { myself.release().await });
         }
+    }
+
+    fn holds_lease(&self) -> bool {
+        self.told.load(Ordering::SeqCst) && self.lease_now().is_ok()
     }
 
     async fn confirm_lease(&self) -> Result<(), LeaseError> {

@@ -158,6 +158,26 @@ async fn what_appends_nothing_needs_a_lease_confirmed_after_it_arrived() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_can_be_told_needs_no_check() {
+    let bench = Bench::new().await;
+    bench.receive("TEA", 5).await;
+    bench.log.tell_lease();
+    let before = bench.log.leases.load(Ordering::SeqCst);
+    assert_eq!(available(&bench.ask(show("TEA")).await), 5);
+    bench.log.hold();
+    drop(bench.send(receive("TEA", 9, 1, Origin::Router)));
+    tokio::time::sleep(QUIET).await;
+    let mut read = bench.send(show("TEA"));
+    tokio::time::sleep(QUIET).await;
+    assert!(read.try_recv().is_err(), "a read left before the record it rests on was stored");
+    bench.log.release().await;
+    assert_eq!(available(&read.await.unwrap()), 6);
+    assert_eq!(bench.log.leases.load(Ordering::SeqCst), before);
+    bench.log.set_lease(false);
+    assert!(is_unknown(&bench.ask(show("TEA")).await), "a lease that is not there is not told");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_lease_reads_noes_and_repeats_are_unknown() {
     let bench = Bench::new().await;
     bench.receive("TEA", 5).await;

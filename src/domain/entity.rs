@@ -113,6 +113,8 @@ pub trait Codec {
     type Error;
     /// Appends the encoding of `value`.
     fn encode<T: Serialize>(value: &T, into: &mut Vec<u8>);
+    /// Whether `bytes` are the encoding of `value`, found out without building it.
+    fn encodes_to<T: Serialize>(value: &T, bytes: &[u8]) -> bool;
     /// Reads one value that fills `bytes` exactly.
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Self::Error>;
     /// The error for layout `version` of something whose newest layout this binary knows is `newest`.

@@ -121,6 +121,13 @@ macro_rules! registry {
                 match self { $(Self::$kind(state) => { C::encode(state, into); <$entity>::STATE_VERSION }),* }
             }
 
+            /// Whether these layout number and bytes are what [`Self::encode`] would write.
+            pub fn encodes_to<C: Codec>(&self, version: u16, bytes: &[u8]) -> bool {
+                match self {
+                    $(Self::$kind(state) => version == <$entity>::STATE_VERSION && C::encodes_to(state, bytes)),*
+                }
+            }
+
             /// Reads the state of a `kind` written in layout `version`, upcasting older layouts.
             pub fn decode<C: Codec>(kind: Kind, version: u16, bytes: &[u8]) -> Result<Self, C::Error> {
                 match kind {

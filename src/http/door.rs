@@ -63,7 +63,7 @@ pub async fn pass(State(door): State<Door>, request: Request, next: Next) -> Res
     }
     response.headers_mut().insert(REQUEST_ID, id);
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
-    response.headers_mut().insert(DATE, http_date(door.state.clock().now()));
+    response.headers_mut().insert(DATE, door.state.date());
     door.site.metrics.count(response.status(), door.state.now_monotonic().saturating_sub(started));
     response
 }

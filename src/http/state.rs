@@ -1,11 +1,14 @@
 //! What every handler has at hand: the way to the entities, the read side, and the seams of this node. Cheap to clone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use axum::http::HeaderValue;
 
 use super::admission::Admission;
 use super::auth::{KeySource, KeyTable};
 use super::call::Identity;
+use super::door::http_date;
 use super::error::Problem;
 use super::idempotency::CommandIds;
 use super::options::HttpOptions;
@@ -15,6 +18,7 @@ use crate::clock::NodeClock;
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::registry::AnyCommand;
+use crate::domain::time::Timestamp;
 use crate::payments::gateway::Gateways;
 use crate::projections::query::Queries;
 use crate::rng::Rng;
@@ -61,6 +65,8 @@ struct Inner {
     keys: KeyTable,
     command_ids: CommandIds,
     stopping: CancellationToken,
+    /// The second it is and how HTTP writes it: the same for every answer of that second.
+    date: Mutex<(u64, HeaderValue)>,
 }
 
 impl AppState {
@@ -74,9 +80,20 @@ impl AppState {
             keys,
             command_ids: CommandIds::new(&parts.cluster_secret),
             stopping: CancellationToken::new(),
+            date: Mutex::new((0, http_date(Timestamp::ZERO))),
             options,
             parts,
         }))
+    }
+
+    /// The node's time as HTTP writes it.
+    pub fn date(&self) -> HeaderValue {
+        let now = self.clock().now();
+        let mut date = self.0.date.lock().expect("no holder of the date panics");
+        if date.0 != now.0 / 1_000 {
+            *date = (now.0 / 1_000, http_date(now));
+        }
+        date.1.clone()
     }
 
     /// Sends a command to its entity and waits for the outcome.

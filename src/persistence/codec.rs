@@ -58,7 +58,7 @@ pub use rows::{
     decode_feed_row, decode_snapshot_head, decode_vault_key, encode_applied, encode_batch_row, encode_command_row,
     encode_feed_floor, encode_feed_row, encode_snapshot_head, encode_vault_key,
 };
-pub use snapshot::{decode_snapshot, encode_snapshot};
+pub use snapshot::{decode_snapshot, encode_snapshot, snapshot_holds};
 pub use tail::{TailHead, decode_tail_entries, decode_tail_head, encode_tail_entries, encode_tail_head};
 
 use claims::List;
@@ -131,6 +131,11 @@ impl Codec for Bincode {
             .expect("domain values hold nothing bincode cannot write");
     }
 
+    fn encodes_to<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
+        let mut expected = Expected(bytes);
+        bincode::serde::encode_into_std_write(value, &mut expected, config()).is_ok() && expected.0.is_empty()
+    }
+
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
         let decoded = claims::decode(bytes, config());
         let (value, consumed) = decoded.map_err(|error| DecodeError::Malformed { reason: error.to_string() })?;
@@ -143,6 +148,20 @@ impl Codec for Bincode {
 
     fn unknown_version(version: u16, newest: u16) -> DecodeError {
         DecodeError::UnknownVersion { version, newest }
+    }
+}
+
+/// What must be written next; writing anything else fails.
+struct Expected<'a>(&'a [u8]);
+
+impl std::io::Write for Expected<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use super::log::GroupId;
 use super::records::{CommandRow, Record, Snapshot};
 use super::store::{Direction, Row, Scan, Store, StoreError};
 use crate::domain::ids::{CommandId, DataKeyId, EntityId};
-use crate::domain::registry::Kind;
+use crate::domain::registry::{AnyState, Kind};
 use crate::domain::time::{Sequence, Timestamp};
 
 /// Why a journal cannot be read.
@@ -132,6 +132,11 @@ impl Journal {
         let of = entity.clone();
         let (stored, page, commands) = view::ask(&*self.store, move |view| {
             let snapshot = view.snapshot(group, &of)?;
+            if snapshot.is_none()
+                && let Some((page, commands)) = view.short_journal(group, &of)?
+            {
+                return Ok((None, page, commands));
+            }
             let folded = snapshot.as_ref().map_or(Sequence::ZERO, |snapshot| snapshot.head.sequence);
             let page = view.batches_from(group, &of, folded.next(), usize::MAX)?;
             Ok((snapshot, page, view.command_rows(group, &of)?))
@@ -164,6 +169,19 @@ impl Journal {
         let entity = entity.clone();
         let stored = view::ask(&*self.store, move |view| view.snapshot(group, &entity)).await?;
         stored.map(|stored| decode_snapshot(&stored)).transpose()
+    }
+
+    /// Whether the newest snapshot of an entity, if it has one, is of this state. Cheaper than reading a large one.
+    pub async fn snapshot_holds(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+        state: &AnyState,
+    ) -> Result<bool, JournalError> {
+        let entity = entity.clone();
+        let stored = view::ask(&*self.store, move |view| view.snapshot(group, &entity)).await?;
+        let Some(stored) = stored else { return Ok(true) };
+        codec::snapshot_holds(&stored.bytes, state).map_err(|source| damaged(&stored.key, source))
     }
 
     /// Records from a sequence on, oldest first, at most `limit`. Starts later if older ones are trimmed.
@@ -214,8 +232,8 @@ impl Journal {
         let range = KeyRange { from: keys::batch(group, entity, first_sequence), to };
         let mut batches = Vec::new();
         for row in self.page(range, Direction::Forward, PAGE_ROWS, PAGE_BYTES).await? {
-            let records = decode_batch(entity, &row)?;
             let stored = codec::decode_batch_row(&row.1).map_err(|source| damaged(&row.0, source))?;
+            let records = codec::decode_records(entity.kind, &stored.records).map_err(|e| damaged(&row.0, e))?;
             batches.push((stored, records));
         }
         Ok(batches)

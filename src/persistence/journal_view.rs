@@ -16,6 +16,9 @@ use super::store::{Direction, Row, Rows, Scan, Store, StoreError};
 use crate::domain::ids::EntityId;
 use crate::domain::time::Sequence;
 
+/// Rows below which a journal is read in one walk.
+const SHORT_ROWS_MAX: usize = 64;
+
 /// One message's view.
 pub struct View<'a>(&'a dyn Rows);
 
@@ -70,21 +73,44 @@ impl View<'_> {
         Ok(self.0.scan(&Scan { from: range.from, to: range.to, direction, rows_max, bytes_max })?)
     }
 
+    /// Every batch and command row of an entity, if they are few: most entities are new or short, and their rows lie
+    /// beside each other, so one walk finds them all.
+    pub fn short_journal(
+        &self,
+        group: GroupId,
+        entity: &EntityId,
+    ) -> Result<Option<(BatchPage, Vec<Row>)>, JournalError> {
+        let commands = keys::commands_range(group, entity);
+        let both = KeyRange { from: keys::batches_range(group, entity).from, to: commands.to };
+        let mut rows = self.page(both, Direction::Forward, SHORT_ROWS_MAX, PAGE_BYTES)?;
+        let bytes: usize = rows.iter().map(|(_, value)| value.len()).sum();
+        if rows.len() >= SHORT_ROWS_MAX || bytes > PAGE_BYTES {
+            return Ok(None);
+        }
+        let commands = rows.split_off(rows.partition_point(|(key, _)| *key < commands.from));
+        Ok(Some((BatchPage { rows, more: None }, commands)))
+    }
+
     /// The newest snapshot of an entity, put together from its chunks.
     pub fn snapshot(&self, group: GroupId, entity: &EntityId) -> Result<Option<StoredSnapshot>, JournalError> {
+        if self.snapshot_head(group, entity)?.is_none() {
+            return Ok(None);
+        }
         let range = keys::snapshot_range(group, entity);
         let rows = self.page(range, Direction::Forward, usize::MAX, usize::MAX)?;
-        let Some(((key, value), chunks)) = rows.split_first() else { return Ok(None) };
-        let head = codec::decode_snapshot_head(value).map_err(|source| damaged(key, source))?;
-        let mut bytes = Vec::with_capacity(chunks.iter().map(|(_, chunk)| chunk.len()).sum());
-        for (number, (chunk_key, chunk)) in (0..).zip(chunks) {
-            if *chunk_key != keys::snapshot_chunk(group, entity, number) {
+        let mut bytes = Vec::with_capacity(rows.iter().map(|(_, value)| value.len()).sum());
+        let mut rows = rows.into_iter();
+        let Some((key, value)) = rows.next() else { return Ok(None) };
+        let head = codec::decode_snapshot_head(&value).map_err(|source| damaged(&key, source))?;
+        // A large snapshot is there twice only as far as its chunks are not joined yet.
+        for (number, (chunk_key, chunk)) in (0..).zip(rows) {
+            if chunk_key != keys::snapshot_chunk(group, entity, number) {
                 let reason = format!("snapshot chunk {number} is missing");
-                return Err(damaged(chunk_key, DecodeError::Malformed { reason }));
+                return Err(damaged(&chunk_key, DecodeError::Malformed { reason }));
             }
-            bytes.extend_from_slice(chunk);
+            bytes.extend_from_slice(&chunk);
         }
-        Ok(Some(StoredSnapshot { key: key.clone(), head, bytes }))
+        Ok(Some(StoredSnapshot { key, head, bytes }))
     }
 
     /// Which snapshot an entity has.

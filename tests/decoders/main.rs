@@ -14,8 +14,14 @@ use memory::measured;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use stockroom::domain::entity::{Entity, Fingerprint};
+use stockroom::domain::ids::{EntityId, HoldId};
+use stockroom::domain::invariants;
 use stockroom::domain::privacy::Sealed;
-use stockroom::domain::time::Timestamp;
+use stockroom::domain::quantity::Quantity;
+use stockroom::domain::registry::AnyState;
+use stockroom::domain::stock::{Holder, StockEvent, StockItem};
+use stockroom::domain::time::{Sequence, Timestamp};
 use stockroom::fuzz::Decoder;
 use stockroom::http::call;
 use stockroom::http::sealing;
@@ -26,8 +32,10 @@ use stockroom::http::wire::product::ProductInput;
 use stockroom::http::wire::stock::{Adjustment, HoldRequest, Receipt};
 use stockroom::payments::webhook::{SignedWebhook, WebhookSecret};
 use stockroom::persistence::backup::Manifest;
+use stockroom::persistence::codec;
 use stockroom::persistence::envelope;
 use stockroom::persistence::keys::{self, ParsedKey};
+use stockroom::persistence::records::Snapshot;
 use stockroom::projections::catalogue::{CatalogueFormat, CatalogueParser, ROW_BYTES_MAX};
 use stockroom::projections::cursor::{self, CursorKind, QueryDigest};
 use stockroom::rng::SeededRng;
@@ -255,6 +263,40 @@ fn every_kind_of_envelope_has_a_decoder_and_something_written() {
         assert!(!of_kind.is_empty(), "nobody reads envelopes of kind {number}");
         assert!(of_kind.iter().all(|decoder| decoder.written.is_some()), "nothing written of kind {number}");
     }
+}
+
+/// Holds of the large item: enough that a second state, or a second index, would show.
+const HOLDS: u64 = 20_000;
+/// What looking through a state may take.
+const LOOK_BYTES_MAX: usize = 64 << 10;
+
+/// What `journal verify` does with every item: a second state of a million holds would be hundreds of megabytes.
+#[test]
+fn checking_a_large_item_takes_no_second_item() {
+    let entity = EntityId::stock(&"TEA".parse().unwrap());
+    let mut item = StockItem::new(&entity);
+    let quantity = Quantity::new(2 * HOLDS as u32).unwrap();
+    item.apply(&StockEvent::Received { quantity, reference: String::new(), available: 0 }, Timestamp(1));
+    for number in 0..2 * HOLDS {
+        let hold = HoldId((u128::from(number) << 64).to_be_bytes());
+        let (quantity, fingerprint) = (Quantity::new(1).unwrap(), Fingerprint::default());
+        let (holder, expires_at) = (Holder::Shopper, Some(Timestamp(number + 1_000)));
+        item.apply(
+            &StockEvent::Reserved { hold, quantity, holder, expires_at, fingerprint, available: 0 },
+            Timestamp(1),
+        );
+        if number % 2 == 0 {
+            item.apply(&StockEvent::Released { hold, available: 0 }, Timestamp(2));
+        }
+    }
+    let (breaches, peak) = measured(|| invariants::check_stock(&item));
+    assert!(breaches.is_empty() && peak <= LOOK_BYTES_MAX, "recounting takes {peak} bytes: {breaches:?}");
+    let (sequence, at, window) = (Sequence(1), Timestamp(2), Vec::new());
+    let snapshot = Snapshot { entity, sequence, at, wake_at: None, state: AnyState::Stock(item), window };
+    let bytes = codec::encode_snapshot(&snapshot);
+    let (same, peak) = measured(|| codec::snapshot_holds(&bytes, &snapshot.state));
+    assert_eq!(same, Ok(true));
+    assert!(peak <= LOOK_BYTES_MAX, "comparing with {} bytes takes {peak}", bytes.len());
 }
 
 #[test]

@@ -97,7 +97,10 @@ async fn drive(arguments: &BenchArguments) -> Result<Report, Failure> {
         return Err(Failure::said(Exit::Failed, format_args!("nothing was measured: {failed}"))
             .advise("check --url, and give --key so that the bench can stock what it sells"));
     }
-    Ok(Report::new(arguments.scenario, arguments.clients, arguments.rate, schedule.end - schedule.measure_from, total))
+    // A scenario may run out of things to do before its time is over.
+    let measured = tokio_now().min(schedule.end).saturating_duration_since(schedule.measure_from);
+    let measured = measured.max(Duration::from_millis(1));
+    Ok(Report::new(arguments.scenario, arguments.clients, arguments.rate, measured, total))
 }
 
 /// Open loop: when client `number` starts its first operation, and how long after that each further one.
@@ -109,7 +112,7 @@ fn pace(arguments: &BenchArguments, number: u32) -> Option<(Duration, Duration)>
 
 async fn client(mut shopper: Shopper, schedule: Schedule, pace: Option<(Duration, Duration)>) -> Tally {
     let mut due = schedule.start + pace.map_or(Duration::ZERO, |(first, _)| first);
-    while due < schedule.end {
+    while due < schedule.end && shopper.has_more() {
         if let Some((_, between)) = pace {
             tokio::time::sleep_until(due).await;
             shopper.operate(due, due >= schedule.measure_from).await;

@@ -34,6 +34,7 @@ enum Miss {
 
 /// A client.
 pub(super) struct Shopper {
+    number: u32,
     arguments: BenchArguments,
     target: Arc<Target>,
     connection: Connection,
@@ -41,6 +42,8 @@ pub(super) struct Shopper {
     keys: SeededRng,
     tally: Tally,
     measuring: bool,
+    /// Operations begun.
+    begun: u32,
 }
 
 impl Shopper {
@@ -48,16 +51,29 @@ impl Shopper {
     pub(super) fn new(number: u32, arguments: BenchArguments, target: Arc<Target>) -> Self {
         let choices = SeededRng::stream(SEED, &format!("client {number}"));
         let (connection, keys, tally) = (Connection::default(), SeededRng::from_os(), Tally::default());
-        Self { arguments, target, connection, choices, keys, tally, measuring: false }
+        Self { number, arguments, target, connection, choices, keys, tally, measuring: false, begun: 0 }
+    }
+
+    /// Whether there is anything left to do.
+    pub(super) fn has_more(&self) -> bool {
+        let max = self.arguments.scenario.operations_max(self.arguments.skus);
+        max.is_none_or(|max| self.fresh() < max)
+    }
+
+    /// A number no other operation of this run is given: clients take turns.
+    fn fresh(&self) -> u32 {
+        self.begun.saturating_mul(self.arguments.clients).saturating_add(self.number)
     }
 
     /// Does the scenario's next operation, which was due at `due`.
     pub(super) async fn operate(&mut self, due: Instant, measuring: bool) {
         self.measuring = measuring;
-        let operation = self.arguments.scenario.next(self.arguments.skus, self.choices.next_u64());
+        let operation = self.arguments.scenario.next(self.arguments.skus, self.choices.next_u64(), self.fresh());
+        self.begun += 1;
         let done = match operation {
             Operation::Hold { sku } => self.hold(sku).await,
             Operation::Checkout { sku } => self.checkout(sku).await,
+            Operation::Look { sku } => self.look(sku).await,
             Operation::Browse { choice } => self.browse(choice).await,
         };
         if !measuring {
@@ -99,6 +115,11 @@ impl Shopper {
             "failed" => Err(Miss::Refused("order failed".to_owned())),
             other => Err(Miss::Failed(format!("order still {other} after waiting"))),
         }
+    }
+
+    async fn look(&mut self, sku: u32) -> Result<(), Miss> {
+        let path = format!("/v1/stock/{}", sku_name(sku));
+        self.call("look", Method::GET, path, &Value::Null, &[]).await.map(drop)
     }
 
     async fn browse(&mut self, choice: u64) -> Result<(), Miss> {

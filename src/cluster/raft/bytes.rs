@@ -50,6 +50,14 @@ struct MemberV1 {
     address: String,
 }
 
+/// What [`encode_applied`] writes, in the layout of [`AppliedV1`].
+#[derive(Serialize)]
+struct AppliedV1Ref<'a> {
+    last: Option<LogIdV1>,
+    membership_at: Option<LogIdV1>,
+    membership: &'a MembershipV1,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct AppliedV1 {
     last: Option<LogIdV1>,
@@ -106,13 +114,24 @@ pub fn decode_log_id(bytes: &[u8]) -> Result<Option<LogId>, DecodeError> {
 }
 
 /// What the store remembers of Raft beside the data: the last applied entry and the membership then in force.
-pub fn encode_applied(last: Option<LogId>, membership: &StoredMembership) -> Vec<u8> {
-    let stored = AppliedV1 {
-        last: last.map(LogIdV1::from),
-        membership_at: membership.log_id().map(LogIdV1::from),
-        membership: membership.membership().into(),
-    };
-    seal(ValueKind::RaftApplied, &stored)
+pub fn encode_applied(last: Option<LogId>, membership: &FrozenMembership) -> Vec<u8> {
+    let FrozenMembership { at: membership_at, membership } = membership;
+    seal(
+        ValueKind::RaftApplied,
+        &AppliedV1Ref { last: last.map(LogIdV1::from), membership_at: *membership_at, membership },
+    )
+}
+
+/// A membership as it is stored: made once per change of members, written with every entry.
+pub struct FrozenMembership {
+    at: Option<LogIdV1>,
+    membership: MembershipV1,
+}
+
+impl From<&StoredMembership> for FrozenMembership {
+    fn from(membership: &StoredMembership) -> Self {
+        Self { at: membership.log_id().map(LogIdV1::from), membership: membership.membership().into() }
+    }
 }
 
 pub fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership), DecodeError> {

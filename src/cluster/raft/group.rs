@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use openraft::alias::WatchReceiverOf;
+use openraft::async_runtime::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::metrics::RaftServerMetrics;
@@ -90,6 +92,7 @@ pub enum GroupError {
 pub struct Group {
     id: GroupId,
     raft: Raft<TypeConfig, StateMachine>,
+    metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
     proposals: mpsc::Sender<Proposal>,
     lease: Duration,
     seed: u64,
@@ -124,7 +127,8 @@ impl Group {
         let raft = with_randomness(seed, start).await.map_err(|error| failed(error.to_string()))?;
         let proposals = proposer::spawn(Handle(raft.clone()));
         let lease = lease_of(&timing);
-        let group = Self { id: group, raft, proposals, lease, seed, appended_bytes, checkpoints_failed };
+        let metrics = raft.metrics();
+        let group = Self { id: group, raft, metrics, proposals, lease, seed, appended_bytes, checkpoints_failed };
         group.elect_if_alone(member).await.map_err(|message| GroupError::Start { group: group.id, message })?;
         Ok(group)
     }
@@ -154,7 +158,7 @@ impl Group {
     /// Follows leadership: the receiver changes when this node may start or must stop hosting.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         let (sender, receiver) = watch::channel(Leadership::Following);
-        let (mut metrics, mut server) = (self.raft.metrics(), self.raft.server_metrics());
+        let (mut metrics, mut server) = (self.metrics.clone(), self.raft.server_metrics());
         tokio::spawn(async move {
             loop {
                 let now = leadership_of(&metrics.borrow_and_update(), &server.borrow_and_update());
@@ -195,7 +199,7 @@ impl Group {
 
     /// The log index applied last, if any.
     pub fn applied_index(&self) -> Option<u64> {
-        self.raft.metrics().borrow_watched().last_applied.map(|id| id.index)
+        self.metrics.borrow_watched().last_applied.map(|id| id.index)
     }
 
     /// The log index known committed last, if any; it may be ahead of what is applied.
@@ -205,12 +209,12 @@ impl Group {
 
     /// The current term.
     pub fn term(&self) -> u64 {
-        self.raft.metrics().borrow_watched().current_term
+        self.metrics.borrow_watched().current_term
     }
 
     /// The member that leads, as far as this node knows.
     pub fn leader(&self) -> Option<MemberId> {
-        self.raft.metrics().borrow_watched().current_leader
+        self.metrics.borrow_watched().current_leader
     }
 
     /// Asks for a checkpoint (P26); it is made in the background.
@@ -227,7 +231,7 @@ impl Group {
 
     /// The last log index Raft knows to be in a checkpoint.
     pub fn snapshot_index(&self) -> Option<u64> {
-        self.raft.metrics().borrow_watched().snapshot.map(|id| id.index)
+        self.metrics.borrow_watched().snapshot.map(|id| id.index)
     }
 
     /// Purges the log up to and including this index; entries no checkpoint covers are kept by openraft.
@@ -300,6 +304,10 @@ impl Replication for Group {
         }
     }
 
+    fn holds_lease(&self) -> bool {
+        leases(&self.metrics.borrow_watched(), self.lease)
+    }
+
     async fn confirm_lease(&self) -> Result<(), LeaseError> {
         let option = LinearizerOption::new(Some(self.lease), true);
         with_randomness(self.seed, self.raft.ensure_linearizable(option)).await.map(drop).map_err(|_| LeaseError)
@@ -326,6 +334,15 @@ async fn with_randomness<F: Future>(seed: u64, future: F) -> F::Output {
 /// Below 0.8 × the shortest election timeout: over before anybody else can lead (P12).
 fn lease_of(timing: &RaftTiming) -> Duration {
     Duration::from_millis(timing.election_min_ms * 3 / 4)
+}
+
+/// The lease as openraft's core reckons it, from what it last published, without a message to it. A quorum that
+/// acknowledged something sent less than a lease ago elects nobody else before the lease is over, whatever the core has
+/// heard since; a lone voter is a quorum. A leader that hands over must stop hosting before it says so to anybody.
+fn leases(metrics: &RaftMetrics<TypeConfig>, lease: Duration) -> bool {
+    let is_alone = || metrics.membership_config.membership().voter_ids().eq([metrics.id]);
+    let is_acked = || metrics.last_quorum_acked.is_some_and(|sent_at| sent_at.elapsed() < lease);
+    metrics.state == ServerState::Leader && (is_alone() || is_acked())
 }
 
 /// openraft tells `server` first: where the two differ, `metrics` is about to change.
@@ -357,10 +374,11 @@ fn config(timing: &RaftTiming) -> Result<Config, openraft::ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use openraft::alias::InstantOf;
     use openraft::vote::RaftLeaderId;
 
     use super::*;
-    use crate::cluster::raft::types::LogId;
+    use crate::cluster::raft::types::{LogId, Membership, StoredMembership};
 
     fn applied(term: u64) -> LogId {
         LogId::new(openraft::impls::leader_id_std::LeaderId::new(term, 1).to_committed(), 7)
@@ -390,6 +408,28 @@ mod tests {
         assert_eq!(leadership_of(&metrics, &server), Leadership::Following, "it has stepped down already");
         (metrics.state, server.state) = (ServerState::Follower, ServerState::Leader);
         assert_eq!(leadership_of(&metrics, &server), Leadership::Following);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_holds_its_lease_alone_or_for_as_long_as_a_quorum_was_heard_lately() {
+        let lease = Duration::from_millis(200);
+        let mut metrics = RaftMetrics::<TypeConfig>::new_initial(1);
+        let among = |voters: &[MemberId]| {
+            let nodes: BTreeMap<_, _> = voters.iter().map(|id| (*id, Member::default())).collect();
+            let membership = Membership::new(vec![voters.iter().copied().collect()], nodes).unwrap();
+            Arc::new(StoredMembership::new(Some(applied(1)), membership))
+        };
+        metrics.membership_config = among(&[1]);
+        assert!(!leases(&metrics, lease), "it does not lead");
+        metrics.state = ServerState::Leader;
+        assert!(leases(&metrics, lease), "nobody else can be elected");
+        metrics.membership_config = among(&[1, 2, 3]);
+        assert!(!leases(&metrics, lease), "nobody was heard yet");
+        metrics.last_quorum_acked = Some(InstantOf::<TypeConfig>::now().into());
+        tokio::time::advance(lease - Duration::from_millis(1)).await;
+        assert!(leases(&metrics, lease));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!leases(&metrics, lease), "others may have elected by now");
     }
 
     #[test]

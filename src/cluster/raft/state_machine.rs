@@ -60,6 +60,8 @@ pub struct StateMachine {
     applier: Applier,
     last: Option<LogId>,
     membership: StoredMembership,
+    /// The same, as it is stored.
+    frozen: bytes::FrozenMembership,
     checkpoints_failed: Arc<AtomicU64>,
 }
 
@@ -76,7 +78,8 @@ impl StateMachine {
     pub async fn open(parts: MachineParts) -> io::Result<Self> {
         let (last, membership) = Self::stored_position(parts.group, &parts.store).await?;
         let applier = parts.applier().await?;
-        Ok(Self { parts, applier, last, membership, checkpoints_failed: Arc::default() })
+        let frozen = (&membership).into();
+        Ok(Self { parts, applier, last, membership, frozen, checkpoints_failed: Arc::default() })
     }
 
     /// Counts checkpoints that could not be made.
@@ -101,16 +104,21 @@ impl StateMachine {
         self.apply_one((entry, None)).await
     }
 
+    fn join(&mut self, membership: StoredMembership) {
+        self.frozen = (&membership).into();
+        self.membership = membership;
+    }
+
     async fn apply_one(&mut self, (entry, responder): EntryResponder<TypeConfig>) -> io::Result<()> {
         let log_id = entry.log_id;
         if let EntryPayload::Membership(membership) = &entry.payload {
-            self.membership = StoredMembership::new(Some(log_id), membership.clone());
+            self.join(StoredMembership::new(Some(log_id), membership.clone()));
         }
         let batches = match &entry.payload {
             EntryPayload::Normal(shard_entry) => shard_entry.0.as_slice(),
             _ => &[],
         };
-        let raft = bytes::encode_applied(Some(log_id), &self.membership);
+        let raft = bytes::encode_applied(Some(log_id), &self.frozen);
         let verdicts = self.applier.apply(log_id.index, raft.into(), batches).await.map_err(io::Error::other)?;
         self.last = Some(log_id);
         let stored = batches.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Stored);
@@ -154,7 +162,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let received = checkpoints.receive(*group, checkpoint.index, data.to_vec()).await.map_err(io::Error::other)?;
         checkpoints.restore(&received).await.map_err(io::Error::other)?;
         self.applier = self.parts.applier().await?;
-        (self.last, self.membership) = (meta.last_log_id, meta.last_membership.clone());
+        self.last = meta.last_log_id;
+        self.join(meta.last_membership.clone());
         (self.parts.on_installed)(self.parts.group, checkpoint.index, &[]);
         Ok(())
     }

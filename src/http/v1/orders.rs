@@ -105,9 +105,16 @@ async fn place(
     let wait = preferred_wait(&headers);
     let holds = checked(&body.value)?;
     let identity = call.identity(&state, Some(&EntityId::cart(body.value.cart_id)), &body.bytes)?;
-    let (order, answer) = check_out(&state, &body.value, &holds, identity).await?;
     let own = OrderId(identity.stamp.command.0);
-    let view = placed(&state, order, wait.unwrap_or_default()).await?;
+    let mut follower = Follower::new(&state, EntityId::order(own));
+    let (order, answer) = check_out(&state, &body.value, &holds, identity).await?;
+    if order != own {
+        follower = Follower::new(&state, EntityId::order(order));
+    } else if !answer.replayed {
+        // It is on its way and nothing is there to be read before its first record.
+        follower.changed_soon().await;
+    }
+    let view = placed(&state, order, wait.unwrap_or_default(), follower).await?;
     let status = match view.state.is_decided() {
         _ if order != own => StatusCode::OK,
         true => StatusCode::CREATED,
@@ -216,8 +223,12 @@ async fn price_changed(state: &AppState, body: &NewOrder, was: u64, is: u64) -> 
 }
 
 /// The order once it exists, and once it is decided or the wait is over.
-async fn placed(state: &AppState, order: OrderId, wait: Duration) -> Result<OrderView, Problem> {
-    let mut follower = Follower::new(state, EntityId::order(order));
+async fn placed(
+    state: &AppState,
+    order: OrderId,
+    wait: Duration,
+    mut follower: Follower,
+) -> Result<OrderView, Problem> {
     let deadline = state.now_monotonic() + wait;
     let patience = state.now_monotonic() + wait.max(state.options().timeouts.command);
     loop {

@@ -3,7 +3,7 @@
 use super::{Bincode, DecodeError, EntityV1, List, ValueV1, read, write};
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::CommandId;
-use crate::domain::registry::{AnyReply, AnyState};
+use crate::domain::registry::{AnyReply, AnyState, Kind};
 use crate::domain::time::{Sequence, Timestamp};
 use crate::persistence::envelope::{Sealing, ValueKind, open_version_one};
 use crate::persistence::records::{Snapshot, WindowEntry};
@@ -66,13 +66,7 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
     let frozen: SnapshotV1<'_> = read(open_version_one(ValueKind::Snapshot, bytes)?)?;
     let entity = frozen.head.entity.thaw()?;
     let kind = entity.kind;
-    let window = frozen.window.0.iter().map(|entry| {
-        Ok(WindowEntry {
-            stamp: Stamp { command: CommandId(entry.command), fingerprint: Fingerprint(entry.fingerprint) },
-            at: Timestamp(entry.at),
-            reply: AnyReply::decode::<Bincode>(kind, entry.reply.version, entry.reply.bytes)?,
-        })
-    });
+    let window = frozen.window.0.iter().map(|entry| thaw_window_entry(kind, entry));
     Ok(Snapshot {
         sequence: Sequence(frozen.head.sequence),
         at: Timestamp(frozen.head.at),
@@ -80,5 +74,29 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
         state: AnyState::decode::<Bincode>(kind, frozen.state.version, frozen.state.bytes)?,
         window: window.collect::<Result<_, DecodeError>>()?,
         entity,
+    })
+}
+
+/// Whether the snapshot in these bytes is of this state. Takes no memory for the state, which may be large: the bytes
+/// are compared with its encoding as that is made. The window, which is small, is decoded.
+pub fn snapshot_holds(bytes: &[u8], state: &AnyState) -> Result<bool, DecodeError> {
+    let frozen: SnapshotV1<'_> = read(open_version_one(ValueKind::Snapshot, bytes)?)?;
+    let kind = frozen.head.entity.thaw()?.kind;
+    frozen.window.0.iter().try_for_each(|entry| thaw_window_entry(kind, entry).map(drop))?;
+    if kind != state.kind() || state.encodes_to::<Bincode>(frozen.state.version, frozen.state.bytes) {
+        return Ok(kind == state.kind());
+    }
+    // Of another layout, or wrong: only reading it tells.
+    let thawed = AnyState::decode::<Bincode>(kind, frozen.state.version, frozen.state.bytes)?;
+    let mut bytes = Vec::new();
+    let version = thawed.encode::<Bincode>(&mut bytes);
+    Ok(state.encodes_to::<Bincode>(version, &bytes))
+}
+
+fn thaw_window_entry(kind: Kind, entry: &WindowEntryV1<'_>) -> Result<WindowEntry, DecodeError> {
+    Ok(WindowEntry {
+        stamp: Stamp { command: CommandId(entry.command), fingerprint: Fingerprint(entry.fingerprint) },
+        at: Timestamp(entry.at),
+        reply: AnyReply::decode::<Bincode>(kind, entry.reply.version, entry.reply.bytes)?,
     })
 }

@@ -41,6 +41,19 @@ fn records_round_trip_with_every_way_of_being_remembered() {
 }
 
 #[test]
+fn a_snapshot_holds_its_own_state_and_no_other() {
+    let mut stored = snapshot();
+    let bytes = encode_snapshot(&stored);
+    assert_eq!(snapshot_holds(&bytes, &stored.state), Ok(true));
+    stored.state.apply(&record(4).events[0], Timestamp(4000));
+    assert_eq!(snapshot_holds(&bytes, &stored.state), Ok(false), "the state went on");
+    let before = encode_snapshot(&stored);
+    assert_eq!(snapshot_holds(&before, &snapshot().state), Ok(false), "the state is behind");
+    assert_eq!(snapshot_holds(&bytes, &AnyState::new(&stock("POT"))), Ok(false));
+    assert!(snapshot_holds(&bytes[..bytes.len() - 1], &snapshot().state).is_err());
+}
+
+#[test]
 fn a_small_record_stays_small() {
     assert!(encode_records(&[record(1)]).len() <= 100, "{} bytes", encode_records(&[record(1)]).len());
     let thousand: Vec<_> = (1..=1000).map(record).collect();
