@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(number(&small, "faults", "down_max_ms"), 1_000);
         assert_eq!(number(&small, "shoppers", "count"), 3);
         assert_eq!(number(&small, "world", "safety_s"), 4);
-        assert_eq!(small["shoppers"]["tokens"], Value::try_from(["tok_slow"]).unwrap_or(Value::Array(vec![])));
+        assert!(small["shoppers"].get("tokens").is_none(), "the usual ones do: {small}");
         assert!(!small.contains_key("provider"), "{small}");
         assert!(small["faults"].get("cut_every_s").is_none() && small["shoppers"].get("merge_one_in").is_none());
     }
