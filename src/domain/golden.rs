@@ -116,8 +116,9 @@ macro_rules! pinned {
         let samples: Vec<$type> = $samples;
         let named: std::collections::BTreeSet<_> = samples.iter().map(name).collect();
         $(assert!(named.contains(stringify!($variant)), "{} {} has no sample", $kind, stringify!($variant));)*
-        let label = |value: &$type| format!("{} {}", $kind, name(value));
-        let pin = |value: &$type| $crate::domain::golden::Pin::of(label(value), $version, value);
+        let pin = |value: &$type| {
+            $crate::domain::golden::Pin::of(format!("{} {}", $kind, name(value)), $version, value)
+        };
         samples.iter().map(pin).collect::<Vec<_>>()
     }};
 }

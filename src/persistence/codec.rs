@@ -13,8 +13,8 @@
 //!    frozen is never edited again, and names no live type whose bytes may still change.
 //! 2. Write `StockEventV1::upcast(self) -> StockEvent`: total, without clock or state. What the old layout did not say
 //!    gets the value that means what the program did then.
-//! 3. Raise `StockEvent::VERSION` to 2, override [`Versioned::decode_version`]: 1 decodes `StockEventV1` and upcasts,
-//!    2 decodes the live type, all else is `C::unknown_version`. For a state the same with `STATE_VERSION` and
+//! 3. Raise `StockEvent::VERSION` to 2 and override [`Versioned::decode_version`]: 1 decodes `StockEventV1` and
+//!    upcasts, 2 decodes the live type, all else is `C::unknown_version`. For a state the same with `STATE_VERSION` and
 //!    [`Entity::decode_state`]. A part (a rejection, a payment outcome) changes everything that holds it.
 //! 4. In `tests/golden/domain_bytes.txt` lines of the old version stay for ever; those of the new one are added. Both
 //!    are decoded by the test and must mean what is written below them.

@@ -4,6 +4,9 @@
 //! in order. Writes waiting behind each other go to sled as one atomic batch. The queue is bounded by count and bytes;
 //! a full one makes `write` wait, which slows the applier down instead of growing memory.
 //!
+//! sled cleans its file in a thread of its own, which it has only when it is also told to flush now and then: see
+//! [ADR 15](../../docs/adr/0015-the-store-cleans-its-file.md).
+//!
 //! sled's own `flush` does not reach the disk on Linux (it stops at sync_file_range), so [`Store::sync`] adds an
 //! fdatasync on a descriptor of our own. Between syncs a crash leaves some prefix of the batches.
 //!
@@ -212,6 +215,31 @@ mod tests {
             let store = SledStore::open(directory.path()).unwrap();
             store.close().await;
         }
+    }
+
+    /// A few rows that stay among many that go: without cleaning every segment would keep the few and never be free.
+    #[tokio::test]
+    #[allow(clippy::disallowed_methods, reason = "sled cleans up in its own thread and its own time")]
+    async fn room_of_rows_that_went_is_used_again_though_others_between_them_stay() {
+        const ROUNDS: u32 = 40;
+        const WRITTEN_BYTES: u64 = ROUNDS as u64 * 1_000 * 3_000;
+        let directory = tempfile::tempdir().unwrap();
+        let store = SledStore::open(directory.path()).unwrap();
+        let mut largest = 0;
+        for round in 0..ROUNDS {
+            let mut batch = WriteBatch::default();
+            for row in 0..1_000_u32 {
+                let stays = row % 20 == 0;
+                let key = if stays { format!("{row:04}-{round}") } else { format!("{row:04}") };
+                batch.put(key, vec![round as u8; 3_000]);
+            }
+            store.write(batch).await.unwrap();
+            store.sync().await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            largest = largest.max(store.disk_bytes().await);
+        }
+        assert!(largest <= WRITTEN_BYTES / 3, "{largest} bytes for {WRITTEN_BYTES} written, most of it replaced");
+        store.close().await;
     }
 
     #[tokio::test]

@@ -138,7 +138,9 @@ proptest! {
     }
 
     #[test]
-    fn keys_of_the_store_are_parsed_back_or_refused(noise in vec(any::<u8>(), 0..200), area in 0_u8..8, part in 0_u8..6) {
+    fn keys_of_the_store_are_parsed_back_or_refused(
+        noise in vec(any::<u8>(), 0..200), area in 0_u8..8, part in 0_u8..6,
+    ) {
         let mut shaped = vec![0, 0, 0, 3, area, 1];
         shaped.extend_from_slice(b"TEA\0");
         shaped.push(part);
@@ -167,7 +169,9 @@ proptest! {
     }
 
     #[test]
-    fn sealed_buyers_open_only_as_they_were_sealed(noise in vec(any::<u8>(), 0..400), at in any::<Index>(), change: u8) {
+    fn sealed_buyers_open_only_as_they_were_sealed(
+        noise in vec(any::<u8>(), 0..400), at in any::<Index>(), change: u8,
+    ) {
         let buyer: Buyer = call::parse(br#"{"email":"ada@example.org","name":"Ada"}"#).unwrap();
         let (mut sealed, secret) = sealing::seal(&SeededRng::stream(1, "seal"), &buyer);
         prop_assert_eq!(sealing::open(&secret.0, &sealed), Ok(buyer));

@@ -42,6 +42,7 @@ async fn shop_with_a_past() -> Home {
         client.until_state(id, "fulfilled").await;
     }
     client.send(&Call::post("/v1/stock/CUP-1/holds", json!({"quantity": 1, "ttl_seconds": 3600}))).await.expect(201);
+    client.cart(&[("CUP-1", 1)]).await;
     book.audit(&home, &client).await;
     shop.stop().await;
     home
@@ -250,7 +251,7 @@ async fn money_that_only_one_side_knows_of_is_found() {
     assert!(without_a_capture.len() < ledger.lines().count(), "{ledger}");
     std::fs::write(&path, without_a_capture.join("\n") + "\n").unwrap();
     found(&home, "books", "BOOK-4");
-    std::fs::write(&path, ledger.replacen("19", "91", 1)).unwrap();
+    std::fs::write(&path, format!("0{ledger}")).unwrap();
     found(&home, "books", "damaged at line 1");
 }
 
