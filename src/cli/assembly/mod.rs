@@ -27,6 +27,7 @@ use crate::http;
 use crate::http::outgoing::Outgoing;
 use crate::payments::courier::PaymentCourier;
 use crate::persistence::trim::Trimmer;
+use crate::projections::query::{ProductQuery, Queries};
 use crate::projections::read_side::ReadSide;
 use crate::projections::search::tantivy_index::TantivySearchIndex;
 use crate::rng::{Rng, SeededRng};
@@ -113,6 +114,11 @@ impl Shop {
     /// Returns once the node cannot go on with what is on disk.
     pub(crate) async fn failed(&self) -> Failure {
         self.disk.failed().await
+    }
+
+    /// How many products shoppers find.
+    pub(crate) async fn products_found(&self) -> Result<u64, Failure> {
+        Ok(self.read_side.products(&ProductQuery::default()).await?.total)
     }
 
     /// Answers what is in flight, then stops everything in order.
