@@ -4,6 +4,8 @@
 //! answered. SIGTERM and SIGINT stop it in the reverse order; a second signal stops it at once. A store that
 //! fails ends it too: whoever supervises it starts it again, and the store is rebuilt.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::Context;
@@ -14,6 +16,10 @@ use super::exit::{Exit, Failure};
 use super::output;
 use crate::config::Config;
 use crate::telemetry::Telemetry;
+
+/// How long a start waits for search to have found the demo catalogue, and how often it looks.
+const FIND_WAIT: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Arguments of `serve`.
 #[derive(Args)]
@@ -66,13 +72,30 @@ async fn fill(shop: &Shop) -> Result<(), Failure> {
     tracing::info!("loading the demo catalogue, unless it is there already");
     match demo::load(shop.node.router()).await {
         Ok(Loaded::Already) => tracing::info!("the demo catalogue is there already"),
-        Ok(Loaded::Products(products)) => tracing::info!(products, "demo catalogue loaded"),
+        Ok(Loaded::Products(products)) => {
+            until_found(shop, products as u64).await?;
+            tracing::info!(products, "demo catalogue loaded");
+        }
         Err(error) => {
             return Err(Failure::new(Exit::Failed, error)
                 .advise("what was loaded stays; start again with --demo to load the rest"));
         }
     }
     Ok(())
+}
+
+/// Lists and search hear of the products a moment after they are put: whoever is told that the shop is ready finds all.
+async fn until_found(shop: &Shop, products: u64) -> Result<(), Failure> {
+    let found = async {
+        while shop.products_found().await? < products {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(FIND_WAIT, found).await.unwrap_or_else(|_elapsed| {
+        tracing::warn!("search is behind; products are listed as it catches up");
+        Ok(())
+    })
 }
 
 /// Returns at the first SIGTERM or SIGINT; a second one ends the process at once.

@@ -1,8 +1,8 @@
 //! A shopper in a real browser: headless Chromium, driven through ChromeDriver, against the real binary with its demo
 //! catalogue. Fails when Chromium or ChromeDriver (Debian: chromium, chromium-driver) is missing.
 //!
-//! Pictures of every view on every screen are kept under `CARGO_TARGET_TMPDIR/shop`; `desktop-kitchen.png` among them is
-//! what docs/shop.png was copied from.
+//! Pictures of every view on every screen are kept under `CARGO_TARGET_TMPDIR/shop`; docs/shop.png was copied from
+//! `desktop-kitchen.png` among them.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -16,14 +16,15 @@ const PICTURE_BYTES_MIN: usize = 20_000;
 /// What sticks out of the window at the side, and what is too low to be hit: of the page, then names of things.
 const LOOK: &str = "
     const isSeen = (thing) => thing.checkVisibility({ visibilityProperty: true }) && !thing.closest('.hidden, .skip');
-    const name = (thing) => `${thing.tagName} .${thing.className} #${thing.id} ${thing.textContent.trim().slice(0, 30)}`;
+    const name = (thing) => `${thing.tagName} .${thing.className} #${thing.id} ${thing.textContent.slice(0, 30)}`;
     const targets = 'button, select, summary, form a, .option, .method, .variant, .clear, .crumbs a, .foot a, .mark,'
         + ' input:not([type=radio], [type=checkbox]), [id=cart-link]';
     const low = [...document.querySelectorAll(targets)].filter(isSeen)
         .filter((thing) => thing.getBoundingClientRect().height < arguments[0] - 0.5);
     const wide = [...document.querySelectorAll('main *, header *, footer *')].filter(isSeen)
         .filter((thing) => thing.getBoundingClientRect().right > innerWidth + 0.5);
-    return { inner: innerWidth, scroll: document.documentElement.scrollWidth, low: low.map(name), wide: wide.map(name) };";
+    const scroll = document.documentElement.scrollWidth;
+    return { inner: innerWidth, scroll, low: low.map(name), wide: wide.map(name) };";
 
 /// Whether the pictures within the window are drawn.
 const DRAWN: &str = "

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::kit::Node;
+use crate::kit::{Node, run, stdout};
 
 /// The indented block under a headline of the README, without its indentation.
 fn block_under(headline: &str) -> String {
@@ -35,6 +35,9 @@ fn what_the_readme_says_buys_something_once_and_it_is_still_there_after_a_kill()
     assert!(block.contains(printed_address), "{block}");
     let commands = block.replace(printed_address, &address);
     let (_, last) = commands.split_once("\ncurl -fsS $SHOP/orders ").expect("it ends with an order");
+    let first = shell(&format!("curl -fsS 'http://{address}/v1/products?limit=1'"));
+    let all = stdout(&run(data.path(), &["catalog", "demo"])).lines().count();
+    assert_eq!(first[0]["total"], all, "a shop that says it is ready shows everything at once");
     let answers = shell(&format!("{commands}\ncurl -fsS $SHOP/orders {last}"));
 
     let [.., order, again] = answers.as_slice() else { panic!("an order, and the order again: {answers:#?}") };
@@ -44,6 +47,6 @@ fn what_the_readme_says_buys_something_once_and_it_is_still_there_after_a_kill()
 
     let node = Node::start(data.path(), &["--listen", &address]);
     let read = format!("SHOP=http://{address}/v1\ncurl -fsS $SHOP/orders/{}", order["id"].as_str().unwrap());
-    assert_eq!(shell(&read), [order.clone()]);
+    assert_eq!(shell(&read), std::slice::from_ref(order));
     drop(node);
 }

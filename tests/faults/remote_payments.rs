@@ -9,8 +9,8 @@ use crate::client::{Call, Client, PATIENCE, PAUSE};
 use crate::provider::Provider;
 use crate::shop::Home;
 
-/// Every manner of payment, and how orders that pay so end. A request that died with the provider counts as one it never
-/// saw: with enough of them an order that would be confirmed ends as `payment_unresolved`, and costs nothing.
+/// Every manner of payment, and how orders that pay so end. A request that died with the provider is one it never saw:
+/// with enough of them an order that would be confirmed ends as `payment_unresolved`, and costs nothing.
 const MANNERS: [(&str, &str); 7] = [
     ("tok_ok", "confirmed"),
     ("tok_declined", "failed"),

@@ -30,6 +30,7 @@ use crate::http::ServeError;
 use crate::http::outgoing::Outgoing;
 use crate::payments::courier::PaymentCourier;
 use crate::persistence::trim::Trimmer;
+use crate::projections::query::{ProductQuery, Queries};
 use crate::projections::read_side::ReadSide;
 use crate::projections::search::tantivy_index::TantivySearchIndex;
 use crate::rng::{Rng, SeededRng};
@@ -124,6 +125,11 @@ impl Shop {
             error = self.node.failed() => Failure::new(Exit::Failed, error)
                 .advise("start again: nothing acknowledged is lost; should it stop again, look at the disk"),
         }
+    }
+
+    /// How many products shoppers find.
+    pub(crate) async fn products_found(&self) -> Result<u64, Failure> {
+        Ok(self.read_side.products(&ProductQuery::default()).await?.total)
     }
 
     /// Answers what is in flight, then stops everything in order.
