@@ -118,3 +118,10 @@ impl Dedup {
         self.rows.len() < CLIENT_KEYS_MAX
     }
 }
+
+/// The command id of a named obligation or deadline: the same name, the same id, on every node (P5).
+pub fn command_id_of(name: &str) -> CommandId {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(name.as_bytes());
+    CommandId(*digest.first_chunk().expect("SHA-256 has 32 bytes"))
+}

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
-use super::dedup::Dedup;
+use super::dedup::{Dedup, command_id_of};
 use super::effects::Couriers;
 use super::flights::Flights;
 use super::messages::{Answer, AskError, EntityDescription, EntityMessage, Origin, Request};
@@ -26,7 +26,7 @@ use super::storage_gate::StorageGate;
 use super::turn::{Entity, Formed, ReplySender, UNHURRIED, Waiting};
 use crate::clock::NodeClock;
 use crate::domain::entity::{Fingerprint, Obligation, Settlement, Stamp};
-use crate::domain::ids::{CommandId, EntityId};
+use crate::domain::ids::EntityId;
 use crate::domain::registry::{AnyCommand, AnyState};
 use crate::domain::time::{Sequence, Timestamp};
 use crate::persistence::journal::Journal;
@@ -141,7 +141,6 @@ impl Actor for EntityActor {
         state: &mut Box<EntityActorState>,
     ) -> Result<(), ActorProcessingErr> {
         state.load().await?;
-        state.follow_up();
         state.wake();
         state.turn().await
     }
@@ -165,20 +164,12 @@ impl EntityActorState {
     fn hear(&mut self, message: EntityMessage) -> Result<(), ActorProcessingErr> {
         match message {
             EntityMessage::Ask { request, reply } => self.enqueue(request, reply),
-            EntityMessage::Wake => {
-                if matches!(self.flight, Flight::None) {
-                    self.follow_up();
-                }
-                self.wake();
-            }
+            EntityMessage::Wake => self.wake(),
             EntityMessage::Verdict(outcome) => self.finish_batch(outcome)?,
             EntityMessage::Lease(outcome) => self.finish_lease(outcome),
             EntityMessage::Settled { obligation, settlement } => self.settle(&obligation, &settlement),
             EntityMessage::Rest { sent } => self.consider_rest(sent),
-            EntityMessage::Finish { sent } => {
-                self.finishing = Some(sent);
-                self.couriers.recall();
-            }
+            EntityMessage::Finish { sent } => self.finish(sent),
             EntityMessage::Describe(reply) => drop(reply.send(self.describe())),
         }
         Ok(())
@@ -229,8 +220,12 @@ impl EntityActorState {
         }
     }
 
-    /// Gives itself the command whose deadline has come. An entity that owes is nudged again and again.
+    /// Delivers what is owed and gives itself the command whose deadline has come. An entity that owes is nudged again
+    /// and again.
     fn wake(&mut self) {
+        if matches!(self.flight, Flight::None) {
+            self.follow_up();
+        }
         let now = self.surroundings.clock.now().max(self.entity.at);
         if let Some((due, command)) = self.entity.state.deadline()
             && due <= now
@@ -266,6 +261,11 @@ impl EntityActorState {
         Ok(())
     }
 
+    fn finish(&mut self, sent: u64) {
+        self.finishing = Some(sent);
+        self.couriers.recall();
+    }
+
     /// A stopping node's entity goes once everybody it heard is answered.
     fn ask_for_leave(&self) {
         if let Some(sent) = self.finishing
@@ -297,11 +297,12 @@ impl EntityActorState {
             return None;
         }
         let mut commands = take_first(&mut self.owed, BATCH_COMMANDS_MAX);
-        let room = BATCH_COMMANDS_MAX - commands.len();
+        let mut asked = take_first(&mut self.waiting, BATCH_COMMANDS_MAX - commands.len());
+        // Mostly one lane is empty: then nothing is copied.
         if commands.is_empty() {
-            commands = take_first(&mut self.waiting, room);
+            commands = asked
         } else {
-            commands.append(&mut take_first(&mut self.waiting, room));
+            commands.append(&mut asked)
         }
         self.surroundings.observer.waits_no_more(commands.len());
         self.surroundings.observer.batch_formed(self.entity.id.kind, commands.len());
@@ -495,11 +496,4 @@ impl Drop for EntityActorState {
     fn drop(&mut self) {
         self.surroundings.observer.waits_no_more(self.owed.len() + self.waiting.len());
     }
-}
-
-/// The command id of a named obligation or deadline: the same name, the same id, on every node (P5).
-pub fn command_id_of(name: &str) -> CommandId {
-    use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(name.as_bytes());
-    CommandId(*digest.first_chunk().expect("SHA-256 has 32 bytes"))
 }

@@ -418,9 +418,9 @@ async fn time_never_goes_back_within_an_entity() {
 
 #[test]
 fn an_owed_command_has_the_id_of_its_obligation() {
-    let id = super::entity::command_id_of("order/01/reserve/TEA/1");
-    assert_eq!(id, super::entity::command_id_of("order/01/reserve/TEA/1"));
-    assert_ne!(id, super::entity::command_id_of("order/01/reserve/TEA/2"));
+    let id = super::dedup::command_id_of("order/01/reserve/TEA/1");
+    assert_eq!(id, super::dedup::command_id_of("order/01/reserve/TEA/1"));
+    assert_ne!(id, super::dedup::command_id_of("order/01/reserve/TEA/2"));
     assert_ne!(id, CommandId([0; 16]));
 }
 

@@ -1,8 +1,9 @@
 //! `stockroom payments-simulator`: the simulated payment provider as a process of its own.
 //!
 //! A shop with `payments.simulated_url` pays here over HTTP and hears results by signed webhooks, as it would from a
-//! provider that is somebody else's machine: slow, silent, or gone. The books are a file, locked while in use, and nothing is answered before it is on disk: a provider that was killed goes on with them at its next start, and
-//! sends the webhooks it still owes. It moves no money and asks nobody who they are: keep it on loopback.
+//! provider that is somebody else's machine: slow, silent, or gone. The books are a file, locked while in use, and
+//! nothing is answered before it is on disk: a provider that was killed goes on with them at its next start, and sends
+//! the webhooks it still owes. It moves no money and asks nobody who they are: keep it on loopback.
 
 use std::fs::File;
 use std::net::SocketAddr;

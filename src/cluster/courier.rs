@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::actors::entity::command_id_of;
+use crate::actors::dedup::command_id_of;
 use crate::actors::messages::{Ask, AskError, Origin, Request};
 use crate::actors::ports::Courier;
 use crate::domain::entity::{Destination, Fingerprint, Outgoing, Settlement, Stamp};

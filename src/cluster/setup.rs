@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::hashing::ShardCount;
 use super::router::Router;
-use crate::actors::entity::command_id_of;
+use crate::actors::dedup::command_id_of;
 use crate::actors::messages::{Ask, AskError, Origin, Request};
 use crate::domain::cluster::{ClusterCommand, ClusterReply, ClusterView, Genesis};
 use crate::domain::entity::{Fingerprint, Stamp};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::actors::entity::command_id_of;
+use crate::actors::dedup::command_id_of;
 use crate::actors::messages::{Answer, Ask, AskError, Origin, Request};
 use crate::domain::entity::{Fingerprint, Stamp};
 use crate::domain::ids::{EntityId, ProductId, Sku};

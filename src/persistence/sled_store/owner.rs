@@ -36,8 +36,8 @@ const BATCH_CHANGES_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Bytes written between two flushes of sled's buffers, to keep its memory and the replay after a crash bounded.
 const FLUSH_BYTES: usize = 4 << 20;
-/// How often sled's own thread looks for segments to clean. It writes out what sled has buffered then, too. Without that
-/// thread sled never moves what is left in a segment, and its file grows for as long as anything is replaced.
+/// How often sled's own thread looks for segments to clean. It writes out what sled has buffered then, too. Without
+/// that thread sled never moves what is left in a segment, and its file grows for as long as anything is replaced.
 const CLEAN_INTERVAL_MS: u64 = 1_000;
 /// Its presence says that sled once found damage here.
 const DAMAGE_MARK: &str = "DAMAGED";

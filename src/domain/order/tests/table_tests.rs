@@ -139,8 +139,8 @@ fn prepared(order: &Order, name: &str) -> Order {
 }
 
 /// Phases in the order of the table, without the first, in which no command ever finds an order; then an authorisation
-/// that is pending, a void that is owed, a refund that is owed, and one that is paid while its units and the buyer's key
-/// are not dealt with yet.
+/// that is pending, a void that is owed, a refund that is owed, and one that is paid while its units and the buyer's
+/// key are not dealt with yet.
 const EXPECTED: &str = "\
 \x20                             Re Au Co Cf Ca Fu De Un Cc Fa Rf Ap Uv Fr Fp
 place                          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .
