@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::exit::{Exit, Failure};
-use super::serve::wait_for_signal;
+use super::serve::Signals;
 use super::{Context, output};
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -92,12 +92,13 @@ async fn simulate(arguments: &SimulatorArguments, config: &Config) -> Result<(),
     })?;
     let payments = listener.local_addr()?.to_string();
     tokio::spawn(provider.clone().send_webhooks(Arc::new(sink)));
+    let signals = Signals::listen()?;
     output::talk(format_args!("set payments.simulated_url to http://{payments}/"));
     output::json(&Ready { ready: true, payments, pid: std::process::id(), version: env!("CARGO_PKG_VERSION") })?;
     // Requests that were told nothing yet are not waited for: some never are, and their keys can be looked up.
     tokio::select! {
         biased;
-        signal = wait_for_signal() => signal?,
+        () = signals.wait() => {}
         served = axum::serve(listener, service(provider)).into_future() => served?,
     }
     tracing::info!("stopping");

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
 use super::assembly::Shop;
@@ -50,13 +51,15 @@ async fn serve(arguments: &ServeArguments, config: &Config) -> Result<(), Failur
     if arguments.demo {
         fill(&shop).await?;
     }
+    // Heard before anybody is told that the shop is ready: whoever was told may stop it in order.
+    let signals = Signals::listen()?;
     let endpoints = Endpoints::of(&shop, config);
     endpoints.write(&config.node.data_dir)?;
     output::talk(format_args!("shop window {}/  ·  operators {}/ops/v1/status", endpoints.url(), endpoints.ops_url()));
     output::json(&endpoints)?;
     tokio::select! {
         biased;
-        signal = wait_for_signal() => signal?,
+        () = signals.wait() => {}
         // An end like a crash: nothing in order can be done without a store, and nothing acknowledged needs it.
         failure = shop.failed() => return Err(failure),
     }
@@ -98,24 +101,34 @@ async fn until_found(shop: &Shop, products: u64) -> Result<(), Failure> {
     })
 }
 
-/// Returns at the first SIGTERM or SIGINT; a second one ends the process at once.
-#[allow(clippy::disallowed_methods, reason = "a second signal means: do not wait for anything")]
-pub(super) async fn wait_for_signal() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, from the moment this is made: before it, they end the process as they always do.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they are heard here.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    tokio::spawn(async move {
+
+    async fn next(&mut self) {
         tokio::select! {
             biased;
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        tracing::warn!("second signal: stopping at once");
-        std::process::exit(1);
-    });
-    Ok(())
+    }
+
+    /// Returns at the first one; a second one ends the process at once.
+    #[allow(clippy::disallowed_methods, reason = "a second signal means: do not wait for anything")]
+    pub(super) async fn wait(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("second signal: stopping at once");
+            std::process::exit(1);
+        });
+    }
 }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
-use crate::actors::messages::Answer;
+use crate::actors::messages::{Answer, AskError};
 use crate::domain::cart::{CartCommand, CartReply, CartView};
 use crate::domain::ids::{CartId, EntityId, Sku};
 use crate::domain::money::Currency;
@@ -184,9 +184,16 @@ async fn edit(state: &AppState, id: CartId, command: CartCommand, identity: Iden
     let answer = state.ask(EntityId::cart(id), AnyCommand::Cart(command), identity).await?;
     let shown = match cart_answer(state, id, StatusCode::OK).await {
         Err(problem) if problem.code() == Code::CartGone => as_edited(id, &answer)?,
-        shown => shown?,
+        shown => shown.map_err(|problem| after_the_fact(&problem))?,
     };
     Ok(wire::marked(shown, answer.replayed))
+}
+
+/// Something was accepted and could not be shown: whatever the reason, it was not rejected. The same request again
+/// hears the accepted answer.
+fn after_the_fact(problem: &Problem) -> Problem {
+    tracing::debug!(code = problem.code().as_str(), "an accepted edit could not be shown");
+    AskError::Unknown { reason: "the cart could not be read after the edit" }.into()
 }
 
 /// What an accepted edit left of a cart that is gone since: the edit happened, so nobody is told that it did not. The
@@ -221,11 +228,11 @@ async fn merge(
     let identity = call.identity(&state, Some(&entity), &body.bytes)?;
     let command = AnyCommand::Cart(CartCommand::Merge { from, expected_version });
     let mut answer = state.ask(entity.clone(), command.clone(), identity).await?;
-    let mut cart = merged(&state, id, from).await?;
+    let mut cart = merged(&state, id, from).await.map_err(|problem| after_the_fact(&problem))?;
     // A refusal is not remembered: whoever asks again under the same key asks the other cart again.
     if answer.replayed && refusal(&cart, from).is_some() {
         answer = state.ask(entity, command, state.drawn_identity()).await?;
-        cart = merged(&state, id, from).await?;
+        cart = merged(&state, id, from).await.map_err(|problem| after_the_fact(&problem))?;
     }
     match refusal(&cart, from) {
         Some(rejection) => Err(rejection.into()),
