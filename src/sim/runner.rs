@@ -302,7 +302,7 @@ async fn direct(
         }
         if Instant::now() > deadline {
             let stuck = orders.values().filter(|order| !checks::all_ended(&[(String::new(), (*order).clone())].into()));
-            let details = stuck.map(|order| still_open(order));
+            let details = stuck.map(still_open);
             break (orders.clone(), missing.into_iter().chain(details).collect());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
