@@ -5,6 +5,7 @@
 //! fails ends it too: whoever supervises it starts it again, and the store is rebuilt.
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
 use super::assembly::Shop;
@@ -44,13 +45,15 @@ async fn serve(arguments: &ServeArguments, config: &Config) -> Result<(), Failur
     if arguments.demo {
         fill(&shop).await?;
     }
+    // Whoever reads that it is ready may tell it to stop in the same moment.
+    let signals = Signals::listen()?;
     let endpoints = Endpoints::of(&shop, config);
     endpoints.write(&config.node.data_dir)?;
     output::talk(format_args!("shop window {}/  ·  operators {}/ops/v1/status", endpoints.url(), endpoints.ops_url()));
     output::json(&endpoints)?;
     tokio::select! {
         biased;
-        signal = wait_for_signal() => signal?,
+        () = signals.first() => {}
         // An end like a crash: nothing in order can be done without a store, and nothing acknowledged needs it.
         failure = shop.failed() => return Err(failure),
     }
@@ -75,24 +78,33 @@ async fn fill(shop: &Shop) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns at the first SIGTERM or SIGINT; a second one ends the process at once.
-#[allow(clippy::disallowed_methods, reason = "a second signal means: do not wait for anything")]
-async fn wait_for_signal() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, heard from the moment they are listened for.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    tokio::spawn(async move {
+
+    async fn next(&mut self) {
         tokio::select! {
             biased;
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        tracing::warn!("second signal: stopping at once");
-        std::process::exit(1);
-    });
-    Ok(())
+    }
+
+    /// Returns at the first; a second one ends the process at once.
+    #[allow(clippy::disallowed_methods, reason = "a second signal means: do not wait for anything")]
+    async fn first(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("second signal: stopping at once");
+            std::process::exit(1);
+        });
+    }
 }
