@@ -204,8 +204,7 @@ mod tests {
         }
         looker.stop_and_wait(None, None).await.unwrap();
         task.await.unwrap();
-        let found = found.lock().unwrap().clone();
-        found
+        std::mem::take(&mut *found.lock().unwrap())
     }
 
     #[tokio::test(start_paused = true)]

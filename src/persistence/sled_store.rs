@@ -4,9 +4,6 @@
 //! in order. Writes waiting behind each other go to sled as one atomic batch. The queue is bounded by count and bytes;
 //! a full one makes `write` wait, which slows the applier down instead of growing memory.
 //!
-//! sled cleans its file in a thread of its own, which it has only when it is also told to flush now and then: see
-//! [ADR 15](../../docs/adr/0015-the-store-cleans-its-file.md).
-//!
 //! sled's own `flush` does not reach the disk on Linux (it stops at sync_file_range), so [`Store::sync`] adds an
 //! fdatasync on a descriptor of our own. Between syncs a crash leaves some prefix of the batches.
 //!
@@ -215,38 +212,6 @@ mod tests {
             let store = SledStore::open(directory.path()).unwrap();
             store.close().await;
         }
-    }
-
-    /// A few rows that stay among many that go: without cleaning every segment would keep the few and never be free,
-    /// and the file would grow by what is written, for ever. How soon sled gets to it is its own affair.
-    #[tokio::test]
-    #[allow(clippy::disallowed_methods, reason = "sled cleans up in its own thread and its own time")]
-    async fn room_of_rows_that_went_is_used_again_though_others_between_them_stay() {
-        const ROUND_BYTES: u64 = 1_000 * 3_000;
-        const ROUNDS_WATCHED: usize = 20;
-        const ROUNDS_MAX: u32 = 400;
-        let directory = tempfile::tempdir().unwrap();
-        let store = SledStore::open(directory.path()).unwrap();
-        let mut sizes = std::collections::VecDeque::new();
-        for round in 0..ROUNDS_MAX {
-            let mut batch = WriteBatch::default();
-            for row in 0..1_000_u32 {
-                let stays = row % 20 == 0;
-                let key = if stays { format!("{row:04}-{round}") } else { format!("{row:04}") };
-                batch.put(key, vec![round as u8; 3_000]);
-            }
-            store.write(batch).await.unwrap();
-            store.sync().await.unwrap();
-            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
-            sizes.push_back(store.disk_bytes().await);
-            if sizes.len() > ROUNDS_WATCHED {
-                let grown = sizes[ROUNDS_WATCHED].saturating_sub(sizes.pop_front().unwrap());
-                if grown <= ROUNDS_WATCHED as u64 * ROUND_BYTES / 3 {
-                    return store.close().await;
-                }
-            }
-        }
-        panic!("the file grows by what is written: {sizes:?}");
     }
 
     #[tokio::test]

@@ -63,6 +63,11 @@ impl Checking {
     /// An entity is at its end: recounts it, and notes what it says about others.
     pub fn ended(&mut self, state: &AnyState) -> Vec<Breach> {
         self.books.add(state);
+        if state.kind() == Kind::Product {
+            // Asserted by numbering what it owes.
+            let _ = state.outstanding();
+            *self.times.entry("PRD-3").or_default() += 1;
+        }
         let recount = invariants::recount(state);
         self.count(&recount.checked);
         recount.breaches

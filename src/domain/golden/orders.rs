@@ -136,7 +136,6 @@ pub(super) fn replies() -> Vec<Pin> {
 
 /// Every choice within events and states: a variant moved is a value misread.
 pub(super) fn choices() -> Vec<Pin> {
-    let refund = RefundId(id16(4));
     let mut all = pinned!(
         "order phase",
         1,
@@ -187,12 +186,19 @@ pub(super) fn choices() -> Vec<Pin> {
             Failure::PaymentUnresolved,
         ]
     ));
-    all.extend(pinned!(
+    all.extend(steps());
+    all
+}
+
+/// What an order may owe, to its provider and to stock items.
+fn steps() -> Vec<Pin> {
+    let refund = RefundId(id16(4));
+    let mut all = pinned!(
         "order payment step",
         1,
         PaymentStep { Authorise, Capture, Void, Refund },
         vec![PaymentStep::Authorise, PaymentStep::Capture, PaymentStep::Void, PaymentStep::Refund(refund)]
-    ));
+    );
     all.extend(pinned!(
         "order stock step",
         1,

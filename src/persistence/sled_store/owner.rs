@@ -36,9 +36,6 @@ const BATCH_CHANGES_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Bytes written between two flushes of sled's buffers, to keep its memory and the replay after a crash bounded.
 const FLUSH_BYTES: usize = 4 << 20;
-/// How often sled's own thread looks for segments to clean. It writes out what sled has buffered then, too. Without
-/// that thread sled never moves what is left in a segment, and its file grows for as long as anything is replaced.
-const CLEAN_INTERVAL_MS: u64 = 1_000;
 /// Its presence says that sled once found damage here.
 const DAMAGE_MARK: &str = "DAMAGED";
 /// Between two looks at a full disk.
@@ -343,8 +340,7 @@ impl Owner {
             tracing::warn!(%error, "the store could not be synced when closing; the log will replay what is missing");
         }
         drop(queue);
-        // Its cleaning thread may have died of damage, which nobody would ever hear of.
-        if let Some(engine) = self.engine.take()
+        if let Some(engine) = self.engine.take_if(|_| self.gave_up.get())
             && let Err(error) = let_go(engine)
         {
             tracing::warn!(%error, "the store could not be closed");
@@ -397,8 +393,8 @@ fn let_go(engine: Engine) -> Result<(), StoreError> {
 }
 
 fn open_engine(directory: &Path) -> Result<Engine, StoreError> {
-    let config = sled::Config::new().path(directory).cache_capacity(CACHE_BYTES).use_compression(false);
-    let config = config.flush_every_ms(Some(CLEAN_INTERVAL_MS));
+    let config = sled::Config::new().path(directory).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let config = config.use_compression(false);
     let is_held = |error: &StoreError| matches!(error, StoreError::InUse { .. });
     let database = while_held(is_held, || config.open().map_err(|error| store_error("open", error)))?;
     let file = File::open(directory.join("db")).map_err(|error| failure("open file", &error))?;
