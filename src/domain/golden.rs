@@ -237,6 +237,7 @@ fn cart_events() -> Vec<Pin> {
             Expired,
             Purged,
             BuyerErased,
+            AlreadyOrdered,
         },
         vec![
             CartEvent::Created { currency: Currency::USD, fingerprint },
@@ -261,6 +262,7 @@ fn cart_events() -> Vec<Pin> {
             CartEvent::Expired,
             CartEvent::Purged,
             CartEvent::BuyerErased { key },
+            CartEvent::AlreadyOrdered { asked: order, fingerprint, version: 3 },
         ]
     )
 }
