@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Every number docs/performance.md owes, in one run of about ten minutes on a quiet machine; prints a table in Markdown.
 #   benches/measure.sh target/release/stockroom [DIRECTORY]
-# Needs what compare.sh needs, and GNU time. Works in a new directory under DIRECTORY (default: the system's for
+# Needs what compare.sh needs, and GNU time. Builds the bench `commit` first: give it the CARGO_PROFILE_RELEASE_* the binary
+# was built with. RECORDS (1,000,000) and SKUS (200,000) may be set smaller to try the script itself. Works in a new directory under DIRECTORY (default: the system's for
 # temporary files), which decides the disk; about 4 GB are used and removed again. Processes are stopped by id.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); STOCKROOM=$(realpath "$1"); BASE=${2:-${TMPDIR:-/tmp}}
+RECORDS=${RECORDS:-1000000}; SKUS=${SKUS:-200000}
 WORK=$(mktemp -d "$BASE/measure.XXXXXX"); chmod 755 "$WORK"; NODE=
 stop() { [ -z "$NODE" ] || { kill "-${1:-TERM}" "$NODE" 2>/dev/null || true; wait "$NODE" 2>/dev/null || true; NODE=; }; }
 trap 'stop KILL; rm -rf "$WORK"' EXIT
@@ -36,6 +38,7 @@ times() { python3 -c "print(f'{$1 / $2:.2f}')" 2>/dev/null || echo -; }
 rows=()
 row() { rows+=("| $1 | $2 | $3 |"); say "$1: $3"; }
 
+(cd "$HERE/.." && cargo bench --locked --quiet --no-run --bench commit)
 say 'beside PostgreSQL and Redis'
 TMPDIR=$WORK "$HERE/compare.sh" "$STOCKROOM" 2 4 64 >"$WORK/compare"; cat "$WORK/compare" >&2
 hot=$(column stockroom hot-sku 3); many=$(column stockroom uniform 3)
@@ -62,7 +65,7 @@ stop
 
 say 'a million records'
 start "$WORK/records"
-while [ "$(metric 'stockroom_records_total{kind="stock"}')" -lt 1000000 ] 2>/dev/null || [ -z "${filled:-}" ]; do
+while [ "$(metric 'stockroom_records_total{kind="stock"}')" -lt "$RECORDS" ] 2>/dev/null || [ -z "${filled:-}" ]; do
     filled=1
     bench hot-sku --key "$KEY" --clients 256 --duration 10 --warmup 0 --hold-seconds 3600 >/dev/null
     bench uniform --key "$KEY" --clients 64 --duration 1 --warmup 0 --hold-seconds 3600 >/dev/null
@@ -78,12 +81,12 @@ rm -rf "$WORK/records"
 
 say 'two hundred thousand residents, then cold'
 start "$WORK/many"; empty=$(rss_mib)
-bench uniform --key "$KEY" --skus 200000 --clients 64 --duration 1 --warmup 0 >/dev/null
+bench uniform --key "$KEY" --skus "$SKUS" --clients 64 --duration 1 --warmup 0 >/dev/null
 sleep 3; residents=$(metric stockroom_resident_actors)
 row "$residents entities resident" '2.5 GiB for 200,000' "$(rss_mib) MiB, empty $empty MiB"
 stop; start "$WORK/many"
 row 'first answer of an entity at rest, 2 clients, p50' '2 ms' \
-    "$(bench cold --skus 200000 --clients 2 --duration 8 --warmup 0 | pick 'f"{report[\"latency_us\"][\"p50\"] / 1000:.2f} ms"')"
+    "$(bench cold --skus "$SKUS" --clients 2 --duration 8 --warmup 0 | pick 'report["latency_us"]["p50"] / 1000') ms"
 stop
 
 printf '| | owed | measured |\n|---|---|---|\n'; printf '%s\n' "${rows[@]}"
