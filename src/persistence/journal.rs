@@ -100,6 +100,14 @@ pub(super) const PAGE_BYTES: usize = 1 << 20;
 /// How often a read starts over when a fold or trim came between before it calls that damage.
 const READ_ATTEMPTS: usize = 8;
 
+impl JournalError {
+    /// Whether the store's bytes changed after they were written: a row that fails its checksum, or one that is missing
+    /// although later ones are there. Rows that nobody can read for another reason were written like that.
+    fn is_rot(&self) -> bool {
+        matches!(self, Self::Gap { .. } | Self::Damaged { source: DecodeError::Checksum, .. })
+    }
+}
+
 /// Reads the journals of a node.
 #[derive(Clone)]
 pub struct Journal {
@@ -123,7 +131,13 @@ impl Journal {
         loop {
             match self.load_once(group, entity).await {
                 Err(JournalError::Gap { .. }) if attempt < READ_ATTEMPTS => attempt += 1,
-                other => return other,
+                Err(error) => {
+                    if error.is_rot() {
+                        self.store.distrust(&error.to_string());
+                    }
+                    return Err(error);
+                }
+                loaded => return loaded,
             }
         }
     }

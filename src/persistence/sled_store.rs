@@ -39,6 +39,7 @@ enum Request {
     Scan(Scan, oneshot::Sender<Result<Vec<Row>, StoreError>>),
     Read(Reads, oneshot::Sender<Result<(), StoreError>>),
     Sync(oneshot::Sender<Result<(), StoreError>>),
+    Distrust(String),
     Close(oneshot::Sender<()>),
 }
 
@@ -49,6 +50,8 @@ pub struct SledStore {
     depth: Arc<AtomicUsize>,
     failure: watch::Receiver<Option<StoreError>>,
     directory: PathBuf,
+    /// Made by this process: making it again would lead to the same.
+    is_new: bool,
 }
 
 impl SledStore {
@@ -56,6 +59,7 @@ impl SledStore {
     /// directory aside and rebuild.
     #[allow(clippy::disallowed_methods, reason = "sled blocks; this is its thread")]
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let is_new = !directory.join("db").exists();
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let depth = Arc::new(AtomicUsize::new(0));
         let (opened, outcome) = std::sync::mpsc::channel();
@@ -74,7 +78,7 @@ impl SledStore {
         let crashed = || StoreError::Damaged { reason: "opening the store crashed".to_owned() };
         outcome.recv().map_err(|_| crashed())??;
         let room = Arc::new(Semaphore::new(QUEUE_KIB_MAX));
-        Ok(Self { requests, room, depth, failure, directory: directory.to_path_buf() })
+        Ok(Self { requests, room, depth, failure, directory: directory.to_path_buf(), is_new })
     }
 
     /// Returns once the store has failed in a way that only a new start cures; never when it is closed in order.
@@ -135,6 +139,13 @@ impl Store for SledStore {
 
     async fn sync(&self) -> Result<(), StoreError> {
         self.ask(Request::Sync).await?
+    }
+
+    fn distrust(&self, reason: &str) {
+        tracing::error!(reason, self.is_new, "the store does not hold what was written");
+        if !self.is_new && self.requests.try_send(Request::Distrust(reason.to_owned())).is_ok() {
+            self.depth.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn queue_depth(&self) -> usize {

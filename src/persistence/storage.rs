@@ -359,6 +359,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_store_that_lost_a_row_in_the_middle_gives_up_and_is_made_again_at_the_next_start() {
+        let root = tempfile::tempdir().unwrap();
+        filled(root.path()).await;
+        let data = DataDir::open(root.path()).unwrap();
+        let storage = Storage::open(&data, LOG_BYTES_MAX).await.unwrap();
+        let mut rot = crate::persistence::store::WriteBatch::default();
+        let sequence = crate::domain::time::Sequence(5);
+        rot.delete(crate::persistence::keys::batch(GROUP, &stock("SKU-1"), sequence));
+        storage.store.write(rot).await.unwrap();
+        let journal = Journal::new(storage.store.clone());
+        assert!(matches!(journal.load(GROUP, &stock("SKU-1")).await, Err(JournalError::Gap { .. })));
+        let failed = tokio::time::timeout(std::time::Duration::from_secs(60), storage.store.failed()).await;
+        assert!(matches!(failed.expect("it is told"), StoreError::Damaged { .. }));
+        storage.close().await;
+        drop((data, journal, storage));
+        assert_recovers(root.path(), true).await;
+    }
+
+    #[tokio::test]
     async fn an_old_store_put_back_is_brought_forward() {
         let root = tempfile::tempdir().unwrap();
         let data = DataDir::open(root.path()).unwrap();

@@ -173,6 +173,12 @@ pub trait Store: Send + Sync + 'static {
     /// Bytes on disk.
     async fn disk_bytes(&self) -> u64;
 
+    /// Told by readers whose rows contradict each other or their checksums: what is in the store is not what was
+    /// written. A store that can be made again gives up, so that the next start makes it.
+    fn distrust(&self, reason: &str) {
+        tracing::error!(reason, "the store does not hold what was written");
+    }
+
     /// Syncs and stops; later calls answer [`StoreError::Closed`].
     async fn close(&self);
 }

@@ -110,6 +110,7 @@ impl Owner {
                 Request::Scan(scan, done) => self.answer(done, |owner| owner.scan(&scan)),
                 Request::Read(reads, done) => self.answer(done, |owner| reads(owner)),
                 Request::Sync(done) => self.answer(done, Self::sync),
+                Request::Distrust(reason) => self.distrust(reason),
                 Request::Close(done) => return self.close(queue, done),
             }
         }
@@ -127,6 +128,7 @@ impl Owner {
                 Ok(Request::Scan(scan, done)) => self.answer(done, |owner| owner.scan(&scan)),
                 Ok(Request::Read(reads, done)) => self.answer(done, |owner| reads(owner)),
                 Ok(Request::Sync(done)) => self.answer(done, |_| Err(StoreError::Full)),
+                Ok(Request::Distrust(reason)) => self.distrust(reason),
                 Ok(close) => return Some(close),
                 Err(mpsc::error::TryRecvError::Empty) => break,
                 Err(mpsc::error::TryRecvError::Disconnected) => return queue.blocking_recv(),
@@ -234,6 +236,11 @@ impl Owner {
             Some(error) => Err(error),
             None => guarded(operation, || work(self)),
         }
+    }
+
+    fn distrust(&mut self, reason: String) {
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+        self.fail(StoreError::Damaged { reason });
     }
 
     /// Remembers the first failure, beyond this process if it is damage: then the next start sets the directory aside
