@@ -164,6 +164,10 @@ impl Actor for ShardActor {
         _state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
         myself.send_interval(SWEEP_INTERVAL, || ShardMessage::Sweep);
+        #[cfg(feature = "canaries")]
+        if crate::canary::is(crate::canary::Canary::WakeUpLost) {
+            return Ok(());
+        }
         myself.cast(ShardMessage::WakeDue)?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! One process runs one seed. Several seeds, and checking a seed twice, start this program again as children, which
 //! answer with their outcome as JSON. stdout is data, stderr is talk. Exit codes: 0 passed, 1 a law is broken, 2 bad
-//! scenario or flag, 3 not deterministic.
+//! scenario or flag, 3 not deterministic, 5 a planted bug was not caught.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks")]
 #![allow(clippy::disallowed_methods, reason = "the simulator's own command runs in real time")]
@@ -10,21 +10,24 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
+use super::canaries::{self, Catch};
 use super::report::{Counts, Outcome, Summary, Totals};
 use super::runner;
-use super::scenario::Open;
+use super::scenario::{Open, Planted, Scenario};
 use super::trace::Trace;
 
 const PASSED: u8 = 0;
 const BROKEN: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_DETERMINISTIC: u8 = 3;
+const NOT_CAUGHT: u8 = 5;
 
 /// The shop in virtual time, broken on purpose.
 #[derive(Parser)]
@@ -34,7 +37,8 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 passed · 1 a law is broken · 2 bad scenario or flag · 3 not deterministic";
+const EXIT_CODES: &str = "Exit codes: 0 passed · 1 a law is broken · 2 bad scenario or flag · 3 not deterministic · \
+                          5 canary not caught";
 
 #[derive(Subcommand)]
 enum Command {
@@ -74,12 +78,15 @@ enum Command {
 struct Chosen {
     /// The scenario
     file: PathBuf,
-    /// Everything not fixed in the scenario is drawn from it
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Everything not fixed in the scenario is drawn from it; 1, or the seed a canary is known to be caught under
+    #[arg(long)]
+    seed: Option<u64>,
     /// Replace an option, e.g. `shop.products=5`
     #[arg(long)]
     set: Vec<String>,
+    /// Run the scenario of a canary without its bug
+    #[arg(long)]
+    healthy: bool,
 }
 
 impl Chosen {
@@ -89,10 +96,26 @@ impl Chosen {
         Ok(open)
     }
 
+    /// The scenario as the seed draws it, and the seed.
+    fn draw(&self) -> Result<(Scenario, u64), String> {
+        let open = self.open()?;
+        let draw = |seed| open.draw(seed).map_err(|error| error.to_string());
+        let mut scenario = draw(self.seed.unwrap_or(1))?;
+        let pinned = scenario.canary.as_ref().map(|planted| planted.seed).filter(|_| self.seed.is_none());
+        if let Some(pinned) = pinned {
+            scenario = draw(pinned)?;
+        }
+        if self.healthy {
+            scenario.canary = None;
+        }
+        Ok((scenario, self.seed.or(pinned).unwrap_or(1)))
+    }
+
     /// The same, as arguments of a child.
     fn arguments(&self, seed: u64) -> Vec<String> {
         let mut arguments = vec![self.file.display().to_string(), "--seed".to_owned(), seed.to_string()];
         self.set.iter().for_each(|set| arguments.extend(["--set".to_owned(), set.clone()]));
+        arguments.extend(self.healthy.then(|| "--healthy".to_owned()));
         arguments
     }
 }
@@ -115,30 +138,48 @@ pub fn main() -> ExitCode {
 }
 
 fn list(directory: &Path) -> Result<ExitCode, String> {
-    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    files.sort();
-    for file in files {
+    for file in files_in(directory)? {
         let scenario = Open::read(&file).and_then(|open| open.draw(1)).map_err(|error| error.to_string())?;
         println!("{:<32} {}", file.display().to_string(), scenario.about);
     }
     Ok(ExitCode::from(PASSED))
 }
 
+/// Scenarios of a directory and those below it, in order.
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut files = Vec::new();
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        if path.is_dir() {
+            files.extend(files_in(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 fn check(chosen: &Chosen) -> Result<ExitCode, String> {
-    let scenario = chosen.open()?.draw(chosen.seed).map_err(|error| error.to_string())?;
+    let (scenario, _) = chosen.draw()?;
     print!("{}", toml::to_string_pretty(&scenario).map_err(|error| error.to_string())?);
     Ok(ExitCode::from(PASSED))
 }
 
 fn run_one(chosen: &Chosen, json: bool, trace: Option<&Path>) -> Result<ExitCode, String> {
-    let scenario = chosen.open()?.draw(chosen.seed).map_err(|error| error.to_string())?;
+    let (scenario, seed) = chosen.draw()?;
+    let planted = scenario.canary.clone();
+    planted.as_ref().map_or(Ok(()), canaries::plant)?;
     let file = trace.map(fs::File::create).transpose().map_err(|error| format!("the trace: {error}"))?;
     let trace = Trace::start(file);
     let started = Instant::now();
-    let outcome = runner::run(scenario, chosen.seed, &trace);
-    if !outcome.passed() {
+    let outcome = runner::run(scenario, seed, &trace);
+    if let Some(planted) = planted.filter(|_| !json) {
+        let catch = Catch::of(&planted, outcome.broken.iter().map(|broken| broken.law.as_str()));
+        println!("seed {seed}: {}", catch.sentence(&planted));
+        return Ok(ExitCode::from(if catch.is_caught { PASSED } else { NOT_CAUGHT }));
+    }
+    if !outcome.passed() && outcome.drawn["canary"].is_null() {
         let directory = write_failure(&outcome).map_err(|error| format!("the failure: {error}"))?;
         tell_failure(chosen, &outcome, &directory);
     }
@@ -183,10 +224,14 @@ fn tell_failure(chosen: &Chosen, outcome: &Outcome, directory: &Path) {
 }
 
 fn run_many(chosen: &Chosen, seeds: u64, jobs: usize, json: bool, keep_going: bool) -> Result<ExitCode, String> {
-    chosen.open()?.draw(chosen.seed).map_err(|error| error.to_string())?;
+    let first = chosen.seed.unwrap_or(1);
+    let scenario = Chosen { seed: Some(first), ..chosen.clone() }.draw()?.0;
+    if let Some(planted) = &scenario.canary {
+        return search(chosen, planted, first..first.saturating_add(seeds), jobs);
+    }
     let started = Instant::now();
     let mut totals = Totals::default();
-    let mut waiting = chosen.seed..chosen.seed.saturating_add(seeds);
+    let mut waiting = first..first.saturating_add(seeds);
     let mut running = BTreeMap::new();
     loop {
         while running.len() < jobs && (keep_going || totals.failed.is_empty()) {
@@ -226,6 +271,28 @@ fn run_many(chosen: &Chosen, seeds: u64, jobs: usize, json: bool, keep_going: bo
     Ok(ExitCode::from(if totals.failed.is_empty() { PASSED } else { BROKEN }))
 }
 
+/// Which of these seeds catch a planted bug.
+fn search(chosen: &Chosen, planted: &Planted, seeds: Range<u64>, jobs: usize) -> Result<ExitCode, String> {
+    let (mut caught, mut laws, count) = (Vec::new(), BTreeMap::<String, u64>::new(), seeds.end - seeds.start);
+    let (mut waiting, mut running) = (seeds, BTreeMap::new());
+    loop {
+        while running.len() < jobs {
+            let Some(seed) = waiting.next() else { break };
+            running.insert(seed, child(chosen, seed, &[])?);
+        }
+        let Some((seed, process)) = running.pop_first() else { break };
+        let output = process.wait_with_output().map_err(|error| error.to_string())?;
+        let summary: Summary = serde_json::from_slice(&output.stdout).map_err(|_| {
+            format!("seed {seed} ended without an outcome: {}", String::from_utf8_lossy(&output.stderr))
+        })?;
+        let catch = Catch::of(planted, summary.broken.iter().filter_map(|broken| broken["law"].as_str()));
+        caught.extend(catch.is_caught.then_some(seed));
+        catch.laws.into_iter().for_each(|law| *laws.entry(law).or_default() += 1);
+    }
+    println!("{}: {} of {count} seeds break {}: {caught:?}; by law: {laws:?}", planted.bug, caught.len(), planted.law);
+    Ok(ExitCode::from(if caught.is_empty() { NOT_CAUGHT } else { PASSED }))
+}
+
 fn child(chosen: &Chosen, seed: u64, more: &[String]) -> Result<std::process::Child, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut process = Process::new(program);
@@ -235,13 +302,13 @@ fn child(chosen: &Chosen, seed: u64, more: &[String]) -> Result<std::process::Ch
 }
 
 fn doublecheck(chosen: &Chosen) -> Result<ExitCode, String> {
-    let directory = std::env::temp_dir();
+    let (directory, (_, seed)) = (std::env::temp_dir(), chosen.draw()?);
     let file = |which: &str| directory.join(format!("stockroom-sim-{}-{which}", std::process::id()));
     let files = [file("first"), file("second")];
     let mut traces = Vec::new();
     for file in &files {
         let more = ["--trace".to_owned(), file.display().to_string()];
-        let output = child(chosen, chosen.seed, &more)?.wait_with_output().map_err(|error| error.to_string())?;
+        let output = child(chosen, seed, &more)?.wait_with_output().map_err(|error| error.to_string())?;
         if output.stdout.is_empty() {
             return Err(format!("no outcome: {}", String::from_utf8_lossy(&output.stderr)));
         }
@@ -259,6 +326,6 @@ fn doublecheck(chosen: &Chosen) -> Result<ExitCode, String> {
         eprintln!("one trace has {} lines, the other {}", lengths.0, lengths.1);
         return Ok(ExitCode::from(NOT_DETERMINISTIC));
     }
-    println!("seed {}: two processes, {} lines, the same", chosen.seed, lengths.0);
+    println!("seed {seed}: two processes, {} lines, the same", lengths.0);
     Ok(ExitCode::from(PASSED))
 }

@@ -10,6 +10,7 @@
 //!
 //! One process per seed: some libraries keep process-wide counters, which would make a second run differ.
 
+pub mod canaries;
 pub mod checks;
 pub mod client;
 pub mod command;
@@ -19,6 +20,7 @@ pub mod history;
 pub mod host;
 pub mod model;
 pub mod network;
+pub mod panics;
 pub mod payments;
 pub mod power;
 pub mod provider;

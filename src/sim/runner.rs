@@ -17,6 +17,7 @@ use super::history::{Fact, History};
 use super::host::{self, Machine, NodeManner};
 use super::model::Shop;
 use super::network::Line;
+use super::panics::Panics;
 use super::payments::{self, NetworkSink};
 use super::power::Power;
 use super::provider::Moods;
@@ -79,7 +80,7 @@ impl Shared {
 
 /// Runs one seed of a scenario in this process; call it once per process.
 pub fn run(scenario: Scenario, seed: u64, trace: &Trace) -> Outcome {
-    let (scenario, history) = (Arc::new(scenario), History::default());
+    let (scenario, history, panics) = (Arc::new(scenario), History::default(), Panics::watch());
     let shared = Arc::new(Shared { phase: AtomicU8::new(0), provider: Mutex::default(), verdict: Mutex::default() });
     let world = &scenario.world;
     let mut sim = Builder::new()
@@ -123,6 +124,7 @@ pub fn run(scenario: Scenario, seed: u64, trace: &Trace) -> Outcome {
     if let Err(error) = ended {
         verdict.broken.push(Broken { law: "SIM-RUNS".to_owned(), detail: error });
     }
+    verdict.broken.extend(panics.broken());
     let (hash, lines) = trace.hash();
     Outcome::new(&scenario, seed, elapsed, &history.rows(), verdict.orders, verdict.records, verdict.broken).traced(
         hash,

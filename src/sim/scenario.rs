@@ -12,7 +12,7 @@ use toml::Value;
 
 mod options;
 
-pub use options::{Faults, Merchants, Provider, Shop, Shoppers, World};
+pub use options::{Faults, Merchants, Planted, Provider, Shop, Shoppers, World};
 
 use crate::rng::{Rng, SeededRng};
 
@@ -24,6 +24,9 @@ pub struct Scenario {
     pub name: String,
     /// What it is for, a sentence.
     pub about: String,
+    /// The bug to plant, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Planted>,
     /// Machines and network.
     #[serde(default)]
     pub world: World,

@@ -5,6 +5,18 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A bug to plant: the scenario then passes when the named law breaks.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planted {
+    /// Which bug, one of `canary::Canary`.
+    pub bug: String,
+    /// The law it must break.
+    pub law: String,
+    /// A seed under which it does.
+    pub seed: u64,
+}
+
 /// Machines and network.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
