@@ -189,10 +189,10 @@ fn run_one(chosen: &Chosen, json: bool, trace: Option<&Path>) -> Result<ExitCode
         let real = started.elapsed().as_secs_f64();
         let simulated = outcome.counts.simulated_ms as f64 / 1_000.0;
         let Outcome { scenario, seed, counts, trace, .. } = &outcome;
-        let Counts { orders, refused, unknown, faults, .. } = counts;
+        let Counts { orders, refused, unknown, undecided, faults, .. } = counts;
         println!(
             "{scenario} seed {seed}: {simulated:.1} s simulated in {real:.1} s ({:.0} ×), orders {orders:?}, \
-             refused {refused:?}, unknown {unknown}, faults {faults:?}, trace {trace}",
+             refused {refused:?}, unknown {unknown}, undecided {undecided}, faults {faults:?}, trace {trace}",
             simulated / real
         );
     }
@@ -255,7 +255,7 @@ fn run_many(chosen: &Chosen, seeds: u64, jobs: usize, json: bool, keep_going: bo
         let simulated = totals.counts.simulated_ms as f64 / 1_000.0;
         println!(
             "{} seeds, {} failed {:?}; {simulated:.0} s simulated in {real:.0} s ({:.0} ×, {:.0} seeds an hour); \
-             orders {:?}, refused {:?}, unknown {}, faults {:?}",
+             orders {:?}, refused {:?}, unknown {}, undecided {}, faults {:?}",
             totals.seeds,
             totals.failed.len(),
             totals.failed,
@@ -264,6 +264,7 @@ fn run_many(chosen: &Chosen, seeds: u64, jobs: usize, json: bool, keep_going: bo
             totals.counts.orders,
             totals.counts.refused,
             totals.counts.unknown,
+            totals.counts.undecided,
             totals.counts.faults,
         );
         println!("never exercised: {}", totals.never_exercised().join(", "));

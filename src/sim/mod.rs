@@ -10,6 +10,8 @@
 //!
 //! One process per seed: some libraries keep process-wide counters, which would make a second run differ.
 
+pub mod agreement;
+pub mod callbook;
 pub mod canaries;
 pub mod checks;
 pub mod client;
@@ -18,6 +20,7 @@ pub mod disk;
 pub mod faults;
 pub mod history;
 pub mod host;
+pub mod linear;
 pub mod model;
 pub mod network;
 pub mod panics;

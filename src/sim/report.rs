@@ -22,6 +22,9 @@ pub struct Counts {
     pub refused: BTreeMap<String, u64>,
     /// Requests whose outcome nobody outside knows.
     pub unknown: u64,
+    /// Stock items and carts whose answers were not found to fit together, nor not to.
+    #[serde(default)]
+    pub undecided: u64,
     /// Faults by kind.
     pub faults: BTreeMap<String, u64>,
 }
@@ -36,6 +39,7 @@ impl Counts {
             match &row.fact {
                 Fact::Refused { code, .. } => count(&mut counts.refused, code),
                 Fact::GaveUp { .. } => counts.unknown += 1,
+                Fact::Undecided { .. } => counts.undecided += 1,
                 Fact::Crashed { kind, .. } | Fact::Fault { kind, .. } => count(&mut counts.faults, kind),
                 _ => {}
             }
@@ -46,6 +50,7 @@ impl Counts {
     fn add(&mut self, other: &Self) {
         self.simulated_ms += other.simulated_ms;
         self.unknown += other.unknown;
+        self.undecided += other.undecided;
         for (sum, part) in
             [(&mut self.orders, &other.orders), (&mut self.refused, &other.refused), (&mut self.faults, &other.faults)]
         {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use turmoil::{Builder, Sim};
 
+use super::agreement::{self, Shown};
 use super::checks::{self, Broken};
 use super::disk::{DiskManner, SimDisk};
 use super::faults::Breaker;
@@ -210,35 +211,41 @@ async fn direct(
         left.map_err(|error| format!("a visitor fell over: {error}"))??;
     }
     history.add("world", Fact::Phase { name: "liveness" });
-    let deadline = Instant::now() + Duration::from_secs(scenario.world.liveness_s);
-    let (orders, mut broken) = loop {
+    let patience = Duration::from_secs(scenario.world.liveness_s);
+    let mut broken = agreement::watch_orders(&merchant, Instant::now() + patience).await?;
+    let deadline = Instant::now() + patience;
+    let (orders, found) = loop {
         let (orders, missing) = checks::read_orders(&merchant, &history.rows()).await?;
         let settled = checks::all_ended(&orders) && !Shop::of(&history.rows()).waits(&orders);
-        if settled && checks::nothing_is_held(&merchant, scenario.shop.products).await? {
+        let held = checks::what_is_held(&merchant, scenario.shop.products).await?;
+        if settled && held.is_empty() {
             break (orders, missing);
         }
         if Instant::now() > deadline {
             let stuck = orders.values().filter(|order| !checks::all_ended(&[(String::new(), (*order).clone())].into()));
             let details = stuck.map(|order| Broken { law: "SIM-ORDERS-END".to_owned(), detail: order.to_string() });
-            break (orders.clone(), missing.into_iter().chain(details).collect());
+            break (orders.clone(), missing.into_iter().chain(details).chain(held).collect());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     };
+    broken.extend(found);
     history.add("world", Fact::Phase { name: "rest" });
     let audit = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|books| books.audit());
     let audit = audit.ok_or("the provider never started")?;
-    broken.extend(checks::check_shop(&merchant, scenario.shop.products, &history.rows(), &orders, &audit).await?);
+    let shown = Shown { stock: checks::read_stock(&merchant, scenario.shop.products).await?, orders };
+    broken.extend(checks::check_shop(&scenario, &history, &shown, &audit));
+    broken.extend(shown.compare_projections(&merchant).await?);
     let mut records = 0;
     let shards = ShardCount::new(scenario.world.shards).ok_or("the scenario was checked")?;
     for machine in &machines {
         let journal = Journal::new(machine.disk.store.clone() as Arc<dyn Store>);
         let groups = std::iter::once(GroupId::META).chain(shards.groups());
         let (found, replayed) =
-            checks::check_journals(&journal, groups, &audit).await.map_err(|error| error.to_string())?;
+            checks::check_journals(&journal, groups, (&shown, &audit)).await.map_err(|error| error.to_string())?;
         broken.extend(found);
         records += replayed;
     }
-    let verdict = Verdict { broken, orders, records };
+    let verdict = Verdict { broken, orders: shown.orders, records };
     *shared.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
     Ok(())
 }

@@ -115,6 +115,12 @@ impl Open {
 }
 
 impl Scenario {
+    /// Whether a second of the shop is one of the world.
+    pub fn has_right_clocks(&self) -> bool {
+        let Faults { clock_jump_every_s, clock_drift_every_s, .. } = self.faults;
+        (self.world.skew_ms, self.world.drift_ppm, clock_jump_every_s, clock_drift_every_s) == (0, 0, 0, 0)
+    }
+
     fn check(&self) -> Result<(), String> {
         let rules = [
             (self.world.nodes == 1, "world.nodes: one node is what this version simulates"),

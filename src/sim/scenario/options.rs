@@ -122,6 +122,14 @@ pub struct Shoppers {
     pub abandon_hold_one_in: u64,
     /// Longest life of a hold, seconds.
     pub hold_max_s: u64,
+    /// Of so many lines put into a cart one is looked up in stock first.
+    pub look_one_in: u64,
+    /// Of so many holds, deliveries and carts' first edits one is asked for once more later, under its old key.
+    pub recall_one_in: u64,
+    /// Longest time until then, seconds.
+    pub recall_max_s: u64,
+    /// Of so many carts that were ordered one is edited afterwards, before the order is asked for again.
+    pub edit_ordered_one_in: u64,
     /// Of so many requests without an answer one is given up at once.
     pub give_up_one_in: u64,
     /// Of so many orders one is cancelled by its shopper.
@@ -150,6 +158,10 @@ impl Default for Shoppers {
             hold_one_in: 0,
             abandon_hold_one_in: 0,
             hold_max_s: 20,
+            look_one_in: 0,
+            recall_one_in: 0,
+            recall_max_s: 5,
+            edit_ordered_one_in: 0,
             give_up_one_in: 0,
             cancel_one_in: 0,
             patience_ms: 5_000,

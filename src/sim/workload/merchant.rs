@@ -9,10 +9,11 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{INSIST_MAX, Visitor, product, sku};
+use super::judged::said_yes;
+use super::{INSIST_MAX, Visitor, product, sku, yes};
 use crate::sim::client::Call;
 use crate::sim::disk::{below, within};
-use crate::sim::history::Fact;
+use crate::sim::history::{Ask, Fact};
 use crate::sim::scenario::{Merchants, Scenario};
 
 impl Visitor {
@@ -21,17 +22,20 @@ impl Visitor {
         let Merchants { restock_every_s, restock_units_max, .. } = scenario.merchants;
         while self.rest(restock_every_s, until).await {
             let sku = sku(below(&self.rng, u64::from(scenario.shop.products)) as u32);
-            self.receive(sku, 1 + below(&self.rng, restock_units_max.max(1))).await?;
+            self.receive(scenario, sku, 1 + below(&self.rng, restock_units_max.max(1))).await?;
         }
         Ok(())
     }
 
     /// Receives units.
-    pub async fn receive(&self, sku: String, units: u64) -> Result<(), String> {
+    pub async fn receive(&self, scenario: &Scenario, sku: String, units: u64) -> Result<(), String> {
         let body = json!({"quantity": units, "reference": "delivery"});
         let call = Call::new(Method::POST, format!("/v1/admin/stock/{sku}/receive")).json(body);
-        self.must(&call.key(self.draw_key())).await?;
+        let (call, entity) = (call.key(self.draw_key()), format!("stock/{sku}"));
+        let (outcome, _) = self.judged(entity, Ask::Receive { units }, (&call, INSIST_MAX), said_yes).await;
+        let answer = yes(&call, outcome)?;
         self.tell(Fact::Received { sku, units });
+        self.recall_the_same(&scenario.shoppers, &call, &answer).await;
         Ok(())
     }
 
