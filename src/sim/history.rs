@@ -203,6 +203,11 @@ pub enum Ask {
         /// How many.
         units: u64,
     },
+    /// Nothing directly: an order that brings this hold was asked for.
+    OrderHeld {
+        /// Which.
+        hold: String,
+    },
     /// To hold so many units of a SKU.
     SetLine {
         /// Of what.

@@ -30,6 +30,7 @@ pub mod provider;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod second_host;
 pub mod time;
 pub mod trace;
 pub mod trouble;

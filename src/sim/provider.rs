@@ -98,6 +98,28 @@ impl Moods {
     }
 }
 
+/// Between the answer to a capture and its webhook, at most.
+const CAPTURE_GAP: Duration = Duration::from_secs(1);
+
+impl Moods {
+    /// Tells the shop of a capture by webhook, whatever became of the answer.
+    fn tell_capture(&self, request: &PaymentRequest, outcome: &PaymentOutcome) {
+        let captured = *outcome == PaymentOutcome::Captured;
+        if !captured || !self.strikes("capture webhook", self.options.capture_webhook_one_in) {
+            return;
+        }
+        let (key, order, outcome) = (request.key.clone(), request.order, outcome.clone());
+        let notice = WebhookNotice { id: format!("{key}/captured"), order, key, outcome };
+        let (sink, delay) = (self.sink.clone(), within(&*self.rng, &(Duration::ZERO..=CAPTURE_GAP)));
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let signed = webhook_secret().sign(&notice, SimClock::right().wall());
+            // Not taken, it is as if it had never been sent.
+            let _ = sink.deliver(&signed).await;
+        });
+    }
+}
+
 /// Stands between the network and the provider's service.
 pub async fn misbehave(State(moods): State<Moods>, request: Request, next: Next) -> Response {
     let options = &moods.options;
@@ -123,6 +145,7 @@ pub async fn misbehave(State(moods): State<Moods>, request: Request, next: Next)
     let outcome = serde_json::from_slice::<PaymentOutcome>(&bytes).ok();
     if let Some(outcome) = &outcome {
         moods.trouble.tell(HOST, Fact::PaymentBooked { key: asked.key.clone(), outcome: name_of(outcome) });
+        moods.tell_capture(&asked, outcome);
         moods.tell_first(&asked, outcome.clone()).await;
     }
     if moods.strikes("provider silent", options.silent_one_in) {

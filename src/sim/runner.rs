@@ -24,6 +24,7 @@ use super::power::Power;
 use super::provider::Moods;
 use super::report::Outcome;
 use super::scenario::Scenario;
+use super::second_host::SecondHost;
 use super::time::{WallClock, set_now};
 use super::trace::Trace;
 use super::trouble::Trouble;
@@ -151,6 +152,7 @@ fn machine(scenario: &Scenario, seed: u64, number: u32, trouble: &Trouble) -> Ar
         shards: world.shards,
         idle_after: Duration::from_secs(world.idle_s),
         checkpoint_bytes_min: world.checkpoint_bytes,
+        hosts_twice: faults.host_twice_every_s > 0,
         reset_one_in: faults.reset_one_in,
         loss_one_in: faults.loss_one_in,
     };
@@ -161,6 +163,7 @@ fn machine(scenario: &Scenario, seed: u64, number: u32, trouble: &Trouble) -> Ar
         disk: SimDisk::new(manner, &power),
         power,
         wall: WallClock::new(world.skew_ms, world.drift_ppm),
+        second_host: SecondHost::default(),
         trouble: trouble.clone(),
         seed,
         manner: node,

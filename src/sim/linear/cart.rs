@@ -49,6 +49,10 @@ impl Spec for Cart {
         }
         Some(next)
     }
+
+    fn is_look(op: &Op) -> bool {
+        matches!(op, Op::Shows(_))
+    }
 }
 
 /// Whether the answers about one cart fit.

@@ -71,6 +71,10 @@ impl Spec for Stock {
         Some(next)
     }
 
+    fn is_look(op: &Op) -> bool {
+        matches!(op, Op::Lacks(_) | Op::Shows(_))
+    }
+
     fn twin(op: &Op) -> Option<u64> {
         match op {
             Op::Take(units) => Some(2 * units),
@@ -140,6 +144,11 @@ fn operations_of(view: &View<'_>, place: usize, ask: &Ask, numbers: &BTreeMap<&s
         }
         (Ask::ReadStock, Some((until, _, Said::Available { units }))) => vec![surely(Op::Shows(*units), until)],
         (Ask::Order { units }, _) => vec![perhaps(Op::Take(*units), place), perhaps(Op::GiveBack(*units), place)],
+        // Once it is the order's, the order alone ends it: early when it fails.
+        (Ask::OrderHeld { hold }, _) => {
+            let number = numbers.get(hold.as_str()).copied();
+            number.map(|number| perhaps(Op::Expire { number }, place)).into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }

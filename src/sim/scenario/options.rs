@@ -182,8 +182,14 @@ pub struct Merchants {
     pub fulfil_every_s: u64,
     /// Of so many orders sent out one is refunded.
     pub refund_one_in: u64,
+    /// Most parts an order is refunded in, one asked for right after the other.
+    pub refund_parts_max: u64,
     /// Seconds between two imports of the catalogue.
     pub import_every_s: u64,
+    /// Seconds between two times a product is rewritten, several times at once, without a key.
+    pub rewrite_every_s: u64,
+    /// Seconds between two times the hold of an order is ended under it.
+    pub end_hold_every_s: u64,
 }
 
 /// What breaks on nodes, disks, clocks and between hosts, during the safety phase only.
@@ -238,6 +244,10 @@ pub struct Faults {
     pub slow_network_max_ms: u64,
     /// Slowest message during a spell, milliseconds.
     pub slow_message_max_ms: u64,
+    /// Seconds between spells in which every shard is hosted twice at once.
+    pub host_twice_every_s: u64,
+    /// Longest spell, milliseconds.
+    pub host_twice_max_ms: u64,
     /// Of so many answers of a node one is reset on its way.
     pub reset_one_in: u64,
     /// Of so many packets of an answer one is lost: it arrives late, when it is sent again.
@@ -266,4 +276,6 @@ pub struct Provider {
     pub webhook_twice_one_in: u64,
     /// Of so many payments one is told by webhook before it is answered.
     pub webhook_first_one_in: u64,
+    /// Of so many captures one is told by webhook too, up to a second after its answer.
+    pub capture_webhook_one_in: u64,
 }

@@ -16,6 +16,11 @@ use crate::sim::disk::{below, within};
 use crate::sim::history::{Ask, Fact};
 use crate::sim::scenario::{Merchants, Scenario};
 
+/// Times a product is rewritten at once.
+const REWRITES: usize = 8;
+/// Words of a rewritten description: close to the longest there may be.
+const DESCRIPTION_WORDS: usize = 1_990;
+
 impl Visitor {
     /// Brings more units now and then.
     pub async fn restock(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
@@ -49,17 +54,68 @@ impl Visitor {
                     self.tell(Fact::Fulfilled { order: order.to_owned() });
                 }
                 if self.happens(refund_one_in) {
-                    self.refund(order).await?;
+                    self.refund(order, scenario.merchants.refund_parts_max).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn refund(&self, order: &str) -> Result<(), String> {
+    async fn refund(&self, order: &str, parts_max: u64) -> Result<(), String> {
+        if parts_max > 1 {
+            return self.refund_in_parts(order, 2 + below(&self.rng, parts_max - 1)).await;
+        }
         let restock = below(&self.rng, 2) == 0;
         if self.ask_of_order(order, "refund", json!({"restock": restock})).await? {
             self.tell(Fact::Refunded { order: order.to_owned(), restock });
+        }
+        Ok(())
+    }
+
+    /// Gives everything back bit by bit, without waiting for any of them.
+    async fn refund_in_parts(&self, order: &str, parts: u64) -> Result<(), String> {
+        let shown = self.read(format!("/v1/orders/{order}")).await?;
+        let amount = shown["totals"]["total"].as_u64().unwrap_or_default() / parts;
+        let mut all = true;
+        for part in 1..=parts {
+            // The last part is whatever is left.
+            let body = if part < parts { json!({"amount": amount}) } else { json!({}) };
+            all &= self.ask_of_order(order, "refund", body).await?;
+        }
+        if all {
+            self.tell(Fact::Refunded { order: order.to_owned(), restock: false });
+        }
+        Ok(())
+    }
+
+    /// Rewrites a product without saying who asks, so that each rewrite is remembered by an id the shop draws.
+    pub async fn rewrite(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        while self.rest(scenario.merchants.rewrite_every_s, until).await {
+            let number = below(&self.rng, u64::from(scenario.shop.products)) as u32;
+            for words in 1..=REWRITES {
+                let mut product = product(number);
+                product["description"] = json!("rewritten ".repeat(DESCRIPTION_WORDS - words));
+                self.must(&Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the hold of some order under it: the order must then fail and give everything back.
+    pub async fn end_holds(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        while self.rest(scenario.merchants.end_hold_every_s, until).await {
+            let sku = sku(below(&self.rng, u64::from(scenario.shop.products)) as u32);
+            let holds = self.read(format!("/v1/admin/stock/{sku}/holds")).await?;
+            let of_orders = holds["items"].as_array().into_iter().flatten().filter(|hold| hold["order_id"].is_string());
+            let Some(id) = of_orders.filter_map(|hold| hold["id"].as_str()).next() else { continue };
+            let call = Call::new(Method::DELETE, format!("/v1/admin/stock/{sku}/holds/{id}")).key(self.draw_key());
+            let (outcome, _) = self.insist(&call, INSIST_MAX).await;
+            if let Ok(reply) = outcome
+                && !reply.status.is_success()
+            {
+                self.tell(Fact::Refused { what: "end a hold".to_owned(), code: reply.code().to_owned() });
+            }
         }
         Ok(())
     }

@@ -188,8 +188,10 @@ impl Visitor {
         let body = json!({"cart_id": cart, "payment": payment, "holds": brought});
         let call = Call::new(Method::POST, "/v1/orders").json(body.clone()).key(&key);
         let attempts_max = if self.happens(shoppers.give_up_one_in) { 1 } else { ATTEMPTS_MAX };
-        for (sku, units) in lines.iter().filter(|(sku, _)| !holds.contains_key(*sku)) {
-            self.tell(Fact::Asked { entity: format!("stock/{sku}"), ask: Ask::Order { units: *units } });
+        for (sku, units) in &lines {
+            let hold = holds.get(sku).cloned();
+            let ask = hold.map_or(Ask::Order { units: *units }, |hold| Ask::OrderHeld { hold });
+            self.tell(Fact::Asked { entity: format!("stock/{sku}"), ask });
         }
         let check_out = async |call: &Call| {
             let ask = Ask::CheckOut { key: call.key.clone().unwrap_or_default() };
@@ -223,7 +225,7 @@ impl Visitor {
             }
         }
         let order = placed?;
-        if self.happens(shoppers.edit_ordered_one_in) {
+        if only_key && self.happens(shoppers.edit_ordered_one_in) {
             self.set_line(cart, &super::sku(0), 1).await?;
         }
         self.ask_again(shoppers, &call, only_key.then_some(body), &order).await;
