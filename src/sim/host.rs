@@ -125,8 +125,9 @@ pub async fn run(machine: Arc<Machine>) -> turmoil::Result {
     let payments = seams.payments.clone();
     let node = Arc::new(Node::start(seams, node_options(&machine)).await?);
     if machine.manner.hosts_twice {
-        let courier = NodeCourier::new(Arc::new(node.router().clone()), payments, machine.stream("second host"));
-        tokio::spawn(second_host::run(node.clone(), machine.clone(), Arc::new(courier)));
+        let rng = machine.stream("second host");
+        let courier = NodeCourier::new(Arc::new(node.router().clone()), payments, rng.clone());
+        tokio::spawn(second_host::run(node.clone(), machine.clone(), Arc::new(courier), rng));
     }
     let groups = node.shards().groups().collect();
     let search = Arc::new(MemorySearchIndex::default());

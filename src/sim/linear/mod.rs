@@ -21,7 +21,7 @@ use super::history::{Fact, Row};
 use super::model::Complaint;
 
 /// Configurations one entity is searched for.
-const STEPS_MAX: u64 = 60_000;
+const STEPS_MAX: u64 = 20_000;
 
 /// What was found about a history.
 #[derive(Debug, Default)]
@@ -153,6 +153,22 @@ mod tests {
         history.push(asked("stock/A", Ask::ReadStock));
         history.push(answered(7, Said::Available { units: 2 }));
         assert_eq!(laws(&history), 1);
+    }
+
+    #[test]
+    fn a_hold_that_was_given_out_cannot_be_unknown() {
+        let history = |said| {
+            vec![
+                asked("stock/A", Ask::Receive { units: 5 }),
+                answered(0, Said::Yes),
+                asked("stock/A", Ask::Hold { units: 2, ttl_s: 60 }),
+                answered(2, Said::Held { hold: "h".to_owned() }),
+                asked("stock/A", Ask::Return { hold: "h".to_owned() }),
+                answered(4, said),
+            ]
+        };
+        assert_eq!(laws(&history(Said::Yes)), 0);
+        assert_eq!(laws(&history(Said::No { code: "not_found".to_owned() })), 1);
     }
 
     #[test]

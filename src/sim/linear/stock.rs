@@ -88,6 +88,9 @@ impl Spec for Stock {
 pub(super) fn judge(view: &View<'_>) -> Finding {
     let mut operations = Vec::new();
     let numbers = holds_of(view);
+    if let Some(stuck) = lost_hold(view, &numbers) {
+        return Finding::Impossible { stuck };
+    }
     for place in view.asked {
         let Fact::Asked { ask, .. } = &view.history[*place].fact else { continue };
         operations.extend(operations_of(view, *place, ask, &numbers));
@@ -102,6 +105,17 @@ fn holds_of<'a>(view: &View<'a>) -> BTreeMap<&'a str, usize> {
         _ => None,
     });
     held.collect()
+}
+
+/// A hold that was given out and that the shop did not know when it was to be taken back. No state explains that, so
+/// nothing needs to be searched: an ended hold is known for an hour, longer than any world with right clocks looks.
+fn lost_hold(view: &View<'_>, numbers: &BTreeMap<&str, usize>) -> Option<String> {
+    view.asked.iter().filter(|_| view.right_clocks).find_map(|place| {
+        let Fact::Asked { ask: Ask::Return { hold }, .. } = &view.history[*place].fact else { return None };
+        let (_, _, Said::No { code }) = answer(view, *place)? else { return None };
+        let is_known = numbers.contains_key(hold.as_str());
+        (is_known && code == "not_found").then(|| format!("{code} to a return of hold {hold}"))
+    })
 }
 
 /// Place, attempts and content of the answer to the request at `place`.

@@ -96,7 +96,8 @@ impl Visitor {
         loop {
             let outcome = self.once(call).await;
             let try_again = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-            let settled = outcome.as_ref().is_ok_and(|reply| !try_again(reply.status));
+            // What is quarantined stays so: an operator's matter.
+            let settled = outcome.as_ref().is_ok_and(|reply| !try_again(reply.status) || reply.code() == "quarantined");
             if settled || attempt == attempts_max {
                 return (outcome, attempt);
             }
