@@ -143,6 +143,7 @@ fn cart_events() -> Vec<String> {
             Expired,
             Purged,
             BuyerErased,
+            AlreadyOrdered,
         },
         vec![
             CartEvent::Created { currency: Currency::USD, fingerprint },
@@ -167,6 +168,7 @@ fn cart_events() -> Vec<String> {
             CartEvent::Expired,
             CartEvent::Purged,
             CartEvent::BuyerErased { key },
+            CartEvent::AlreadyOrdered { asked: order, fingerprint, version: 3 },
         ]
     )
 }

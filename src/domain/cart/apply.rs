@@ -73,6 +73,13 @@ pub(super) fn apply(cart: &mut Cart, event: &CartEvent, at: Timestamp) {
         CartEvent::BuyerErased { key } => {
             cart.erased.insert(*key);
         }
+        CartEvent::AlreadyOrdered { asked, fingerprint, version } => {
+            let order = cart.orders.get(version).and_then(|order| cart.answers.get(order));
+            if let Some(Answer::Ordered { totals, .. }) = order {
+                let (version, fingerprint, totals) = (*version, *fingerprint, *totals);
+                cart.answers.insert(*asked, Answer::Ordered { version, fingerprint, totals });
+            }
+        }
     }
 }
 

@@ -116,6 +116,15 @@ pub enum CartEvent {
         /// Which key.
         key: DataKeyId,
     },
+    /// A checkout under another key was answered with the order that version had become.
+    AlreadyOrdered {
+        /// The order it proposed; a repeat under the same key gets the same answer.
+        asked: OrderId,
+        /// Content of the request.
+        fingerprint: Fingerprint,
+        /// Which version.
+        version: u64,
+    },
 }
 
 impl Versioned for CartEvent {

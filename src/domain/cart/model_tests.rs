@@ -48,6 +48,8 @@ struct Model {
     lines: BTreeMap<&'static str, (u32, u64)>,
     bought: BTreeMap<u64, (u8, u64)>,
     refused: BTreeMap<u8, (u64, u64)>,
+    /// Which version's order a key was answered with that came second.
+    told: BTreeMap<u8, u64>,
 }
 
 impl Model {
@@ -82,8 +84,12 @@ impl Model {
         if let Some(told) = self.refused.get(&order) {
             return Ok(Err(*told));
         }
-        let earlier = self.bought.values().find(|bought| bought.0 == order).or(self.bought.get(&version));
-        if let Some(bought) = earlier {
+        let told = self.told.get(&order).and_then(|version| self.bought.get(version));
+        if let Some(bought) = self.bought.values().find(|bought| bought.0 == order).or(told) {
+            return Ok(Ok(*bought));
+        }
+        if let Some(bought) = self.bought.get(&version) {
+            self.told.insert(order, version);
             return Ok(Ok(*bought));
         }
         if version != self.version {

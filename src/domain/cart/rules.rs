@@ -224,13 +224,13 @@ fn forget_buyer(cart: &Cart) -> Vec<VaultChange> {
 
 fn check_out(cart: &Cart, asked: &CheckOut) -> Outcome {
     if let Some(answer) = cart.answers.get(&asked.order) {
-        return repeated(asked.order, asked.fingerprint, answer);
+        return repeated(cart, asked, answer);
     }
     if let Some(order) = cart.orders.get(&asked.version)
         && let Some(Answer::Ordered { version, totals, .. }) = cart.answers.get(order)
     {
         let (order, version, totals) = (*order, *version, *totals);
-        return Ok(Decision::replay(CartReply::CheckedOut { order, version, totals }));
+        return Ok(ordered_before(cart, asked, CartReply::CheckedOut { order, version, totals }));
     }
     editable(cart, Some(asked.version))?;
     check_request(cart, asked)?;
@@ -261,17 +261,28 @@ fn check_out(cart: &Cart, asked: &CheckOut) -> Outcome {
     Ok(Decision::new(vec![event], CartReply::CheckedOut { order, version, totals: cart.totals() }))
 }
 
+/// Another key's order of the same version. An open cart remembers that this key was answered with it: the same key
+/// must not buy what is put in later. Beyond the limit it is answered and not remembered.
+fn ordered_before(cart: &Cart, asked: &CheckOut, reply: CartReply) -> Decision<CartEvent, CartReply> {
+    if cart.status != Status::Open || cart.answers.len() >= CHECKOUTS_MAX {
+        return Decision::replay(reply);
+    }
+    let CheckOut { order, fingerprint, version, .. } = *asked;
+    Decision::new(vec![CartEvent::AlreadyOrdered { asked: order, fingerprint, version }], reply)
+}
+
 /// The same key again: the same answer, whatever the cart is now.
-fn repeated(order: OrderId, asked: Fingerprint, answer: &Answer) -> Outcome {
+fn repeated(cart: &Cart, asked: &CheckOut, answer: &Answer) -> Outcome {
     let (fingerprint, reply) = match *answer {
         Answer::Ordered { version, fingerprint, totals } => {
+            let order = cart.orders.get(&version).copied().unwrap_or(asked.order);
             (fingerprint, CartReply::CheckedOut { order, version, totals })
         }
         Answer::Repriced { version, fingerprint, was, is } => {
             (fingerprint, CartReply::PriceChanged { was, is, version })
         }
     };
-    if fingerprint == asked { Ok(Decision::replay(reply)) } else { Err(Rejection::IdempotencyKeyReused) }
+    if fingerprint == asked.fingerprint { Ok(Decision::replay(reply)) } else { Err(Rejection::IdempotencyKeyReused) }
 }
 
 fn check_request(cart: &Cart, asked: &CheckOut) -> Result<(), Rejection> {

@@ -157,7 +157,8 @@ fn checkout_turns_a_version_into_one_order_under_any_key() {
     cart.yes(put("TEA", 2, 500));
     let first = cart.yes(check_out(1, 2, &[("TEA", 500)]));
     assert_eq!(cart.again(check_out(1, 2, &[("TEA", 500)])), first, "same key");
-    assert_eq!(cart.again(check_out(2, 2, &[("TEA", 500)])), first, "another key, same version");
+    assert_eq!(cart.yes(check_out(2, 2, &[("TEA", 500)])), first, "another key, same version");
+    assert_eq!(cart.again(check_out(2, 2, &[("TEA", 500)])), first, "that key again");
     let (_, placement) = place_of(&cart);
     assert_eq!((placement.order, placement.cart_version, placement.totals.total), (order_id(1), 2, 1000));
     assert_eq!(view(&mut cart).order, Some(order_id(1)));
@@ -173,6 +174,17 @@ fn the_same_key_is_answered_alike_after_the_cart_moved_on() {
     assert_eq!(cart.no(check_out_as(1, 3, 9)), Rejection::IdempotencyKeyReused);
     let second = cart.yes(check_out(2, 3, &[("CUP", 900)]));
     assert!(matches!(second, CartReply::CheckedOut { order, version: 3, .. } if order == order_id(2)));
+}
+
+#[test]
+fn a_key_answered_with_anothers_order_gets_it_again_after_the_cart_moved_on() {
+    let mut cart = cart(1);
+    cart.yes(put("TEA", 2, 500));
+    let first = cart.yes(check_out(1, 2, &[("TEA", 500)]));
+    assert_eq!(cart.yes(check_out(2, 2, &[("TEA", 500)])), first);
+    cart.yes(put("CUP", 1, 900));
+    assert_eq!(cart.again(check_out_as(2, 3, 2)), first);
+    assert_eq!(cart.no(check_out_as(2, 3, 9)), Rejection::IdempotencyKeyReused);
 }
 
 fn check_out_as(order: u8, version: u64, fingerprint: u8) -> CartCommand {

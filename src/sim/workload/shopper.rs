@@ -204,7 +204,8 @@ impl Visitor {
         } else {
             (check_out(&call).await, None)
         };
-        let (mut placed, only_key) = (None, second.is_none());
+        let is_answered = outcome.as_ref().is_ok_and(|reply| reply.status.is_success());
+        let mut placed = None;
         for outcome in [Some(outcome), second].into_iter().flatten() {
             match outcome {
                 Ok(reply) if reply.status.is_success() => {
@@ -225,16 +226,18 @@ impl Visitor {
             }
         }
         let order = placed?;
-        if only_key && self.happens(shoppers.edit_ordered_one_in) {
-            self.set_line(cart, &super::sku(0), 1).await?;
+        if is_answered {
+            if self.happens(shoppers.edit_ordered_one_in) {
+                self.set_line(cart, &super::sku(0), 1).await?;
+            }
+            self.ask_again(shoppers, &call, body, &order).await;
         }
-        self.ask_again(shoppers, &call, only_key.then_some(body), &order).await;
         Some(order)
     }
 
-    /// The same request again, and another one under its key when `body` is given. A key that lost to another one's
-    /// order of the same cart means nothing: the cart answers any of them with its order (P4).
-    async fn ask_again(&self, shoppers: &Shoppers, call: &Call, body: Option<Value>, order: &str) {
+    /// What was answered with this order is asked for again, and something else under its key. It makes no difference
+    /// whether the order is this key's or another one's of the same cart (P4).
+    async fn ask_again(&self, shoppers: &Shoppers, call: &Call, mut body: Value, order: &str) {
         if self.happens(shoppers.repeat_one_in) {
             let (outcome, _) = self.insist(call, ATTEMPTS_MAX).await;
             match outcome {
@@ -248,7 +251,7 @@ impl Visitor {
                 other => self.no("order again", call.key.as_deref().unwrap_or_default(), other),
             }
         }
-        if let Some(mut body) = body.filter(|_| self.happens(shoppers.other_body_one_in)) {
+        if self.happens(shoppers.other_body_one_in) {
             body["payment"]["token"] = json!("tok_other");
             let (outcome, _) = self.insist(&call.clone().json(body), ATTEMPTS_MAX).await;
             match outcome {
