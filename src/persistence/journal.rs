@@ -13,46 +13,15 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::codec::{self, Applied, BatchRow, DecodeError, FeedItem, SnapshotHead};
+pub use super::journal_error::JournalError;
 use super::journal_view::{self as view, BatchPage, StoredSnapshot, View};
 use super::keys::{self, KeyRange, ParsedKey};
 use super::log::GroupId;
 use super::records::{CommandRow, Record, Snapshot};
-use super::store::{Direction, Row, Scan, Store, StoreError};
+use super::store::{Direction, Row, Scan, Store};
 use crate::domain::ids::{CommandId, DataKeyId, EntityId};
 use crate::domain::registry::{AnyState, Kind};
 use crate::domain::time::{Sequence, Timestamp};
-
-/// Why a journal cannot be read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum JournalError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A row does not hold what was written.
-    #[error("row {key} is damaged: {source}")]
-    Damaged {
-        /// Where, in hex.
-        key: String,
-        /// How.
-        source: DecodeError,
-    },
-    /// Records are missing between those that are there.
-    #[error("{entity}: record {expected} expected, {found} found")]
-    Gap {
-        /// Whose journal.
-        entity: EntityId,
-        /// The record that should come next.
-        expected: Sequence,
-        /// The record that does.
-        found: Sequence,
-    },
-    /// Feed rows this old are gone; rebuild from entity states (P29).
-    #[error("feed rows below log index {floor} are gone")]
-    FeedTrimmed {
-        /// The oldest index that can be followed.
-        floor: u64,
-    },
-}
 
 /// What an actor recovers from.
 #[derive(Clone, Debug, Default)]
@@ -99,14 +68,6 @@ pub(super) const PAGE_ROWS: usize = 1024;
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 /// How often a read starts over when a fold or trim came between before it calls that damage.
 const READ_ATTEMPTS: usize = 8;
-
-impl JournalError {
-    /// Whether the store's bytes changed after they were written: a row that fails its checksum, or one that is missing
-    /// although later ones are there. Rows that nobody can read for another reason were written like that.
-    fn is_rot(&self) -> bool {
-        matches!(self, Self::Gap { .. } | Self::Damaged { source: DecodeError::Checksum, .. })
-    }
-}
 
 /// Reads the journals of a node.
 #[derive(Clone)]

@@ -16,6 +16,7 @@ pub mod fold;
 mod fold_tests;
 mod frames;
 pub mod journal;
+mod journal_error;
 #[cfg(test)]
 mod journal_tests;
 mod journal_view;
