@@ -29,7 +29,6 @@ mod payment_notices;
 mod poison;
 mod remote_payments;
 mod replays;
-mod steady;
 mod stopping;
 mod streams;
 mod stuck;
