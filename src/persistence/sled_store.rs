@@ -12,6 +12,7 @@
 //! leaves a mark in the directory, so that the next start does not trust it: it is then set aside and rebuilt from
 //! checkpoint and log.
 
+mod intact;
 mod owner;
 mod unflushed;
 

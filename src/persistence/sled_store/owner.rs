@@ -23,7 +23,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::unflushed::{Overlay, Unflushed};
-use super::{Request, failure};
+use super::{Request, failure, intact};
 use crate::persistence::memory::take_limited;
 use crate::persistence::patience::while_held;
 use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch, removal_of_unchanged};
@@ -85,6 +85,7 @@ impl Owner {
         if let Ok(reason) = std::fs::read_to_string(directory.join(DAMAGE_MARK)) {
             return Err(StoreError::Damaged { reason });
         }
+        intact::verify(directory)?;
         let engine = Some(guarded("open", || open_engine(directory))?);
         let directory = directory.to_path_buf();
         let (unflushed, overlay, permits) = (Unflushed::default(), Overlay::default(), Vec::new());
