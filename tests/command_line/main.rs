@@ -5,6 +5,7 @@
 mod backup;
 mod bench;
 mod catalog;
+mod freshness;
 mod kit;
 mod payments_simulator;
 mod quick_start;
