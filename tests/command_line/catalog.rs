@@ -7,12 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Api, Node, run, stdout, stockroom};
-
-fn key(data: &Path) -> String {
-    let created = stdout(&run(data, &["key", "create", "--role", "merchant"]));
-    created.split_whitespace().last().unwrap().to_owned()
-}
+use crate::kit::{Api, Node, merchant_key as key, run, stdout, stockroom};
 
 fn catalog(data: &Path, key: &str, arguments: &[&str]) -> std::process::Output {
     let all = [&["catalog"], arguments, &["--key", key]].concat();

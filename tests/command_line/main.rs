@@ -9,6 +9,7 @@ mod freshness;
 mod kit;
 mod payments_simulator;
 mod quick_start;
+mod streaming;
 
 use std::path::Path;
 
