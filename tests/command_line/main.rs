@@ -6,6 +6,7 @@ mod backup;
 mod bench;
 mod catalog;
 mod freshness;
+mod help;
 mod kit;
 mod payments_simulator;
 mod quick_start;
