@@ -190,6 +190,10 @@ impl EntityActorState {
             for record in &loaded.records {
                 entity.replay(record);
             }
+            #[cfg(feature = "canaries")]
+            if crate::canary::is(crate::canary::Canary::RecordAppliedTwice) {
+                loaded.records.last().into_iter().for_each(|record| entity.replay(record));
+            }
             entity.state.assert_invariants();
             // What it owes is asked for at once: a panic there is a panic of replay too.
             entity.wake_at(entity.at);
@@ -414,6 +418,10 @@ impl EntityActorState {
         let Flight::Batch(formed, since) = std::mem::replace(&mut self.flight, Flight::None) else {
             return Err("ENT-4: a verdict came for no batch".into());
         };
+        #[cfg(feature = "canaries")]
+        let is_blind = crate::canary::is(crate::canary::Canary::RefusedIsAnswered);
+        #[cfg(feature = "canaries")]
+        let outcome = if is_blind { outcome.and(Ok(Verdict::Stored)) } else { outcome };
         match outcome {
             Ok(Verdict::Stored) => {
                 let took = self.surroundings.clock.monotonic().saturating_sub(since);
@@ -449,7 +457,10 @@ impl EntityActorState {
     /// After a verdict or recovery: deliver what is owed, tell the shard when to wake this entity.
     fn follow_up(&mut self) {
         if self.finishing.is_none() {
-            self.couriers.deliver(self.entity.state.outstanding());
+            let owed = self.entity.state.outstanding();
+            #[cfg(feature = "canaries")]
+            let owed = super::effects::numbered_by_sequence(owed, self.entity.sequence);
+            self.couriers.deliver(owed);
         }
         let wake_at = self.entity.state.deadline().map(|(at, _)| at);
         if wake_at != self.wake_reported {

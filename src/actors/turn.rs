@@ -126,6 +126,10 @@ impl Entity {
         }
         if let Some(last) = formed.records.last_mut() {
             last.wake_at = formed.wake_at;
+            #[cfg(feature = "canaries")]
+            if crate::canary::is(crate::canary::Canary::WakeAtOmitted) {
+                last.wake_at = None;
+            }
         }
         formed
     }
@@ -184,7 +188,10 @@ impl Entity {
 
     fn decide(&self, request: &Request, at: Timestamp) -> Result<AnyDecision, Stop> {
         let nature = request.command.nature();
-        if nature == Nature::Remembered {
+        let looks_up = nature == Nature::Remembered;
+        #[cfg(feature = "canaries")]
+        let looks_up = looks_up && !crate::canary::is(crate::canary::Canary::DedupSkipped);
+        if looks_up {
             match self.dedup.lookup(&request.stamp) {
                 Known::No => {}
                 Known::OtherContent => return Err(Stop::Error(Rejection::IdempotencyKeyReused.into())),
