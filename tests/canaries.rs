@@ -45,7 +45,7 @@ fn problem(file: &Path) -> Option<String> {
         format!("{path} ended with {}:\n{out}{err}", output.status)
     };
     let sick = simulator(&["run", path]);
-    if !sick.status.success() || !String::from_utf8_lossy(&sick.stdout).contains(&format!("caught by {law}")) {
+    if !sick.status.success() || !String::from_utf8_lossy(&sick.stdout).contains(&format!(": caught by {law} ")) {
         return Some(format!("not caught: {}", ended(&sick)));
     }
     let healthy = simulator(&["run", path, "--healthy"]);
@@ -79,8 +79,33 @@ fn every_bug_has_a_scenario() {
 
 #[test]
 fn a_bug_that_no_law_breaks_by_is_not_caught() {
-    let output = simulator(&["run", "simulations/canary/body-ignored.toml", "--set", "canary.law=\"NO-SUCH-LAW\""]);
-    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let wrong = ["run", "simulations/canary/body-ignored.toml", "--set", "canary.law=\"NO-SUCH-LAW\""];
+    for more in [&[][..], &["--seeds", "2"], &["--json"]] {
+        let output = simulator(&[&wrong, more].concat());
+        assert_eq!(output.status.code(), Some(5), "{more:?}: {output:?}");
+    }
     let output = simulator(&["run", "simulations/canary/body-ignored.toml", "--set", "canary.bug=\"no-such-bug\""]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn many_seeds_are_searched_and_what_caught_the_bug_is_counted() {
+    let search = ["run", "simulations/canary/body-ignored.toml", "--seeds", "3"];
+    let output = simulator(&search);
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("caught by SIM-KEY-MEANS-ONE-THING under 3 of 3 seeds: [1, 2, 3]"), "{told}");
+    let output = simulator(&[&search[..], &["--json"]].concat());
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["canary"]["caught"], serde_json::json!([1, 2, 3]), "{told}");
+}
+
+#[test]
+fn a_planted_run_has_one_trace_and_leaves_no_failure_behind() {
+    let file = "simulations/canary/body-ignored.toml";
+    let output = simulator(&["doublecheck", file]);
+    assert!(output.status.success(), "{output:?}");
+    let failures = tempfile::tempdir().unwrap();
+    assert!(simulator(&["run", file, "--failures", failures.path().to_str().unwrap()]).status.success());
+    assert_eq!(fs::read_dir(failures.path()).unwrap().count(), 0);
 }

@@ -31,7 +31,7 @@ use crate::domain::registry::{AnyCommand, AnyState};
 use crate::domain::time::{Sequence, Timestamp};
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
-use crate::persistence::records::{EntityBatch, Record, Verdict};
+use crate::persistence::records::{Record, Verdict};
 
 /// Commands decided in one batch: bounds the time of a turn; its size is bounded by bytes.
 const BATCH_COMMANDS_MAX: usize = 1_024;
@@ -383,18 +383,7 @@ impl EntityActorState {
     }
 
     fn append(&mut self, mut formed: Formed) {
-        let (first, last) = (&formed.records[0], &formed.records[formed.records.len() - 1]);
-        let records = std::mem::take(&mut formed.encoded).finish(last);
-        let batch = EntityBatch {
-            entity: self.entity.id.clone(),
-            first_sequence: first.sequence,
-            record_count: u32::try_from(formed.records.len()).expect("a batch is at most 1024 records"),
-            last_at: last.at,
-            wake_at: last.wake_at,
-            command_rows: formed.command_rows.clone(),
-            vault: formed.vault.clone(),
-            records,
-        };
+        let batch = formed.batch_of(&self.entity.id);
         let myself = self.myself.clone();
         let landing = self.surroundings.flights.take_off(&self.entity.id);
         let listener = VerdictListener::new(move |outcome| {

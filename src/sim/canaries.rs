@@ -77,8 +77,11 @@ impl Catches {
             (0, seeds) => format!("{bug}: not caught by {law} under any of {seeds} seeds"),
             (count, seeds) => format!("{bug}: caught by {law} under {count} of {seeds} seeds: {caught:?}"),
         };
-        let others = self.others();
-        others.iter().for_each(|(law, seeds)| said.push_str(&format!("; broken instead: {law} under {seeds:?}")));
+        let others: Vec<String> =
+            self.others().into_iter().map(|(law, seeds)| format!("{law} under {seeds:?}")).collect();
+        if !others.is_empty() {
+            said.push_str(&format!("; broken instead: {}", others.join(", ")));
+        }
         said
     }
 

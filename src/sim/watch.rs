@@ -272,7 +272,7 @@ impl Watch {
         }
     }
 
-    /// What visitors found odd, what the provider was asked that it must not be, what panicked, who was taken out of service.
+    /// What visitors found odd, what the provider must not be asked, what panicked, who was taken out of service.
     fn hear(&mut self) {
         let rows = self.history.since(self.heard);
         self.heard += rows.len();
