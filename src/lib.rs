@@ -1,6 +1,8 @@
 //! Stockroom: a storefront that sells the last unit exactly once. The map of the house is docs/architecture.md.
 
 pub mod actors;
+#[cfg(feature = "canaries")]
+pub mod canary;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

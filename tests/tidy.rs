@@ -78,6 +78,26 @@ const HOMES: &[(&str, &[&str])] = &[
     ("getrandom", &["src/rng.rs"]),
 ];
 
+/// Every place where a bug can be planted for the simulator's own test, and which. Nothing else in `src/` may mention
+/// the feature but the list of bugs itself, the crate root and the simulator.
+const CANARIES: &[(&str, &[&str])] = &[
+    ("src/actors/effects.rs", &["IdFromSequence"]),
+    ("src/actors/entity.rs", &["RecordAppliedTwice", "RefusedIsAnswered"]),
+    ("src/actors/shard.rs", &["WakeUpLost"]),
+    ("src/actors/turn.rs", &["DedupSkipped", "WakeAtOmitted"]),
+    ("src/cluster/raft/log_adapter.rs", &["AckBeforeFsync"]),
+    ("src/domain/cart/rules.rs", &["MergeDropsLine"]),
+    ("src/domain/order/apply.rs", &["DoubleCapture"]),
+    ("src/domain/order/follow.rs", &["EarlyVoid", "VoidForgotten"]),
+    ("src/domain/order/payment.rs", &["DoubleCapture"]),
+    ("src/domain/stock/rules.rs", &["HoldExpiryIgnored", "ReserveOffByOne"]),
+    ("src/http/call.rs", &["BodyIgnored"]),
+    ("src/http/v1/orders.rs", &["OrderIdPerAttempt"]),
+    ("src/persistence/applier.rs", &["StaleSuffixAccepted"]),
+    ("src/persistence/fold.rs", &["WindowNotInSnapshot"]),
+    ("src/projections/feed.rs", &["CursorSkips"]),
+];
+
 /// Words that mark something unfinished, split so that this list does not find itself.
 const UNFINISHED: &[&str] = &[
     concat!("TO", "DO"),
@@ -218,7 +238,8 @@ fn arrows_between_layers_point_down() {
 
 #[test]
 fn every_directory_of_the_source_is_a_known_layer() {
-    let known: Vec<_> = ARROWS.iter().map(|(name, _)| *name).chain(["main", "lib", "bin", "sim", "fuzz"]).collect();
+    let known: Vec<_> =
+        ARROWS.iter().map(|(name, _)| *name).chain(["main", "lib", "bin", "sim", "fuzz", "canary"]).collect();
     let unknown =
         sources(&["src"], &["rs"]).into_iter().filter(|source| !known.contains(&layer(&source.path).unwrap()));
     fail_on(unknown.map(|source| format!("{}: belongs to no layer; add it to ARROWS", source.path)).collect());
@@ -266,6 +287,57 @@ fn foreign_crates_stay_in_their_homes() {
             if outside && used {
                 problems.push(format!("{}: names {name}, whose home is {homes:?}", source.path));
             }
+        }
+    }
+    fail_on(problems);
+}
+
+/// Lines below a `cfg` of the feature that belong to it: the attribute's item, counted until its braces close.
+fn is_behind_the_feature(lines: &[&str], number: usize) -> bool {
+    let cfg = concat!("#[cfg(feature = ", "\"canaries\")]");
+    (0..=number).rev().filter(|at| lines[*at].trim() == cfg).any(|at| {
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let behind = &lines[at + 1..];
+        let ends = behind.iter().position(|line| {
+            let closes = line.ends_with(';') || line.ends_with('}') || line.ends_with(',') || line.ends_with("},");
+            indent(line) == indent(lines[at]) && closes
+        });
+        ends.is_some_and(|end| number <= at + 1 + end)
+    })
+}
+
+#[test]
+fn every_place_of_a_planted_bug_is_listed_and_behind_its_feature() {
+    let (mut found, mut problems) = (std::collections::BTreeMap::<String, Vec<String>>::new(), Vec::new());
+    for source in sources(&["src"], &["rs"]) {
+        let own = source.path == "src/canary.rs" || source.path == "src/lib.rs" || layer(&source.path) == Some("sim");
+        if own {
+            continue;
+        }
+        let lines: Vec<_> = source.text.lines().collect();
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("canary")) {
+            if !is_behind_the_feature(&lines, number) {
+                problems.push(format!("{}:{}: not behind the feature", source.path, number + 1));
+            }
+            for (at, marker) in line.match_indices("Canary::") {
+                found.entry(source.path.clone()).or_default().push(first_word(&line[at + marker.len()..]));
+            }
+        }
+        if source.text.contains(concat!("feature = \"", "canaries\"")) {
+            found.entry(source.path.clone()).or_default();
+        }
+    }
+    found.values_mut().for_each(|names| {
+        names.sort();
+        names.dedup();
+    });
+    let listed = CANARIES
+        .iter()
+        .map(|(path, names)| ((*path).to_owned(), names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()));
+    let listed: std::collections::BTreeMap<_, _> = listed.collect();
+    for path in found.keys().chain(listed.keys()) {
+        if found.get(path) != listed.get(path) {
+            problems.push(format!("{path}: has {:?}, CANARIES says {:?}", found.get(path), listed.get(path)));
         }
     }
     fail_on(problems);

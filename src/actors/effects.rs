@@ -96,6 +96,22 @@ impl Drop for Couriers {
     }
 }
 
+/// What is owed, payment keys naming the record the entity is at.
+#[cfg(feature = "canaries")]
+pub fn numbered_by_sequence(mut owed: Vec<Outgoing>, at: crate::domain::time::Sequence) -> Vec<Outgoing> {
+    use crate::domain::entity::Destination;
+    use crate::domain::payment::PaymentOperation::{Authorise, Lookup};
+    for outgoing in &mut owed {
+        if let Destination::Payment(request) = &mut outgoing.to
+            && !matches!(request.operation, Authorise { .. } | Lookup { .. })
+            && crate::canary::is(crate::canary::Canary::IdFromSequence)
+        {
+            request.key = format!("{}@{at}", request.key);
+        }
+    }
+    owed
+}
+
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;

@@ -31,7 +31,7 @@ use crate::domain::registry::{AnyCommand, AnyState};
 use crate::domain::time::{Sequence, Timestamp};
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
-use crate::persistence::records::{EntityBatch, Record, Verdict};
+use crate::persistence::records::{Record, Verdict};
 
 /// Commands decided in one batch: bounds the time of a turn; its size is bounded by bytes.
 const BATCH_COMMANDS_MAX: usize = 1_024;
@@ -189,6 +189,10 @@ impl EntityActorState {
             let mut entity = Entity { id: id.clone(), state, sequence, at, dedup, gate };
             for record in &loaded.records {
                 entity.replay(record);
+            }
+            #[cfg(feature = "canaries")]
+            if crate::canary::is(crate::canary::Canary::RecordAppliedTwice) {
+                loaded.records.last().into_iter().for_each(|record| entity.replay(record));
             }
             entity.state.assert_invariants();
             // What it owes is asked for at once: a panic there is a panic of replay too.
@@ -379,18 +383,7 @@ impl EntityActorState {
     }
 
     fn append(&mut self, mut formed: Formed) {
-        let (first, last) = (&formed.records[0], &formed.records[formed.records.len() - 1]);
-        let records = std::mem::take(&mut formed.encoded).finish(last);
-        let batch = EntityBatch {
-            entity: self.entity.id.clone(),
-            first_sequence: first.sequence,
-            record_count: u32::try_from(formed.records.len()).expect("a batch is at most 1024 records"),
-            last_at: last.at,
-            wake_at: last.wake_at,
-            command_rows: formed.command_rows.clone(),
-            vault: formed.vault.clone(),
-            records,
-        };
+        let batch = formed.batch_of(&self.entity.id);
         let myself = self.myself.clone();
         let landing = self.surroundings.flights.take_off(&self.entity.id);
         let listener = VerdictListener::new(move |outcome| {
@@ -414,6 +407,10 @@ impl EntityActorState {
         let Flight::Batch(formed, since) = std::mem::replace(&mut self.flight, Flight::None) else {
             return Err("ENT-4: a verdict came for no batch".into());
         };
+        #[cfg(feature = "canaries")]
+        let is_blind = crate::canary::is(crate::canary::Canary::RefusedIsAnswered);
+        #[cfg(feature = "canaries")]
+        let outcome = if is_blind { outcome.and(Ok(Verdict::Stored)) } else { outcome };
         match outcome {
             Ok(Verdict::Stored) => {
                 let took = self.surroundings.clock.monotonic().saturating_sub(since);
@@ -449,7 +446,10 @@ impl EntityActorState {
     /// After a verdict or recovery: deliver what is owed, tell the shard when to wake this entity.
     fn follow_up(&mut self) {
         if self.finishing.is_none() {
-            self.couriers.deliver(self.entity.state.outstanding());
+            let owed = self.entity.state.outstanding();
+            #[cfg(feature = "canaries")]
+            let owed = super::effects::numbered_by_sequence(owed, self.entity.sequence);
+            self.couriers.deliver(owed);
         }
         let wake_at = self.entity.state.deadline().map(|(at, _)| at);
         if wake_at != self.wake_reported {

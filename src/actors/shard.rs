@@ -184,6 +184,10 @@ impl Actor for ShardActor {
         state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
         myself.send_interval(SWEEP_INTERVAL, || ShardMessage::Sweep);
+        #[cfg(feature = "canaries")]
+        if crate::canary::is(crate::canary::Canary::WakeUpLost) {
+            return Ok(());
+        }
         state.waker.look_again_after(Duration::ZERO);
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::domain::registry::{AnyDecision, AnyState};
 use crate::domain::rejection::Rejection;
 use crate::domain::time::{Sequence, Timestamp};
 use crate::persistence::codec::RecordsWriter;
-use crate::persistence::records::{CommandRow, Record, Remembered, WindowEntry};
+use crate::persistence::records::{CommandRow, EntityBatch, Record, Remembered, WindowEntry};
 
 /// Record bytes after which a batch takes no more commands. A single record has at most about 1 MiB (a product, a full
 /// cart), so that a batch stays far below the largest log entry.
@@ -84,6 +84,21 @@ pub struct Formed {
 }
 
 impl Formed {
+    /// What is appended; there is something to append.
+    pub fn batch_of(&mut self, entity: &EntityId) -> EntityBatch {
+        let (first, last) = (&self.records[0], &self.records[self.records.len() - 1]);
+        EntityBatch {
+            entity: entity.clone(),
+            first_sequence: first.sequence,
+            record_count: u32::try_from(self.records.len()).expect("a batch is at most 1024 records"),
+            last_at: last.at,
+            wake_at: last.wake_at,
+            command_rows: self.command_rows.clone(),
+            vault: self.vault.clone(),
+            records: std::mem::take(&mut self.encoded).finish(last),
+        }
+    }
+
     /// Whether the journal must be read before this can go on.
     pub fn needs_journal(&self) -> bool {
         self.poisoned || !self.recorded.is_empty()
@@ -126,6 +141,10 @@ impl Entity {
         }
         if let Some(last) = formed.records.last_mut() {
             last.wake_at = formed.wake_at;
+            #[cfg(feature = "canaries")]
+            if crate::canary::is(crate::canary::Canary::WakeAtOmitted) {
+                last.wake_at = None;
+            }
         }
         formed
     }
@@ -184,7 +203,10 @@ impl Entity {
 
     fn decide(&self, request: &Request, at: Timestamp) -> Result<AnyDecision, Stop> {
         let nature = request.command.nature();
-        if nature == Nature::Remembered {
+        let looks_up = nature == Nature::Remembered;
+        #[cfg(feature = "canaries")]
+        let looks_up = looks_up && !crate::canary::is(crate::canary::Canary::DedupSkipped);
+        if looks_up {
             match self.dedup.lookup(&request.stamp) {
                 Known::No => {}
                 Known::OtherContent => return Err(Stop::Error(Rejection::IdempotencyKeyReused.into())),

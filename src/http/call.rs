@@ -62,6 +62,8 @@ impl Call {
         };
         state.admission().count_key(self.caller.client, state.now_monotonic())?;
         let of = KeyUse { principal: self.caller.principal(), route: &self.site.name, entity, key };
+        #[cfg(feature = "canaries")]
+        let body = if crate::canary::is(crate::canary::Canary::BodyIgnored) { &[] } else { body };
         let fingerprint = idempotency::fingerprint(self.method.as_str(), self.uri.path(), body)?;
         let stamp = Stamp { command: state.command_ids().derive(&of), fingerprint };
         Ok(Identity { stamp, origin: Origin::ClientKey })

@@ -242,6 +242,10 @@ impl Folding {
     /// The rows that make it the entity's snapshot.
     fn finish(mut self, group: GroupId, old: Option<SnapshotHead>) -> (SnapshotHead, WriteBatch) {
         self.snapshot.window = self.window.into();
+        #[cfg(feature = "canaries")]
+        if crate::canary::is(crate::canary::Canary::WindowNotInSnapshot) {
+            self.snapshot.window.clear();
+        }
         let encoded = Bytes::from(codec::encode_snapshot(&self.snapshot));
         let entity = &self.snapshot.entity;
         let mut rows = WriteBatch::default();

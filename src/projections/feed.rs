@@ -207,6 +207,8 @@ impl Projector {
             return Ok(true);
         }
         let from = self.cursor(group).map_or(0, |index| index + 1);
+        #[cfg(feature = "canaries")]
+        let from = from + u64::from(crate::canary::is(crate::canary::Canary::CursorSkips));
         let rows = match self.parts.journal.feed(group, from, PAGE_ENTRIES).await {
             Err(JournalError::FeedTrimmed { floor }) => {
                 tracing::info!(%group, from, floor, "feed is trimmed, building projections from entity states");

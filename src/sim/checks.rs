@@ -4,25 +4,28 @@
 //! shop at rest must look like is computed by the reference shop (`model`) from the history alone; the named laws
 //! (`domain::invariants`, `domain::books`) are asked in addition, on states replayed from zero.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::history::Row;
+use super::agreement::{self, Shown};
+use super::history::{Fact, History, Row};
 use super::model::{Money, Shop};
+use super::scenario::Scenario;
 use super::time::now_ms;
 use super::workload::{Visitor, sku};
-use super::{failure, laws};
+use super::{failure, laws, linear};
 use crate::domain::books::{Books, ProviderAccount};
-use crate::domain::ids::EntityId;
+use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::invariants;
 use crate::domain::registry::AnyState;
-use crate::domain::time::Sequence;
+use crate::domain::time::{Sequence, Timestamp};
 use crate::payments::ledger::{Audit, Status};
 use crate::persistence::journal::{Journal, JournalError};
 use crate::persistence::log::GroupId;
+use crate::persistence::records::{Record, Remembered, Snapshot, WINDOW};
 
 /// A law that does not hold.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,7 +51,7 @@ impl Broken {
     }
 }
 
-fn broken(law: &str, detail: impl Into<String>) -> Broken {
+pub(super) fn broken(law: &str, detail: impl Into<String>) -> Broken {
     Broken::new(law, detail)
 }
 
@@ -56,7 +59,7 @@ fn broken(law: &str, detail: impl Into<String>) -> Broken {
 pub type Orders = BTreeMap<String, Value>;
 
 /// States in which an order without merchants' help stays.
-const ENDED: &[&str] = &["confirmed", "fulfilled", "delivered", "cancelled", "failed", "refunded"];
+pub(super) const ENDED: &[&str] = &["confirmed", "fulfilled", "delivered", "cancelled", "failed", "refunded"];
 
 /// Whether nothing is under way any more, captures and refunds included.
 pub fn all_ended(orders: &Orders) -> bool {
@@ -69,16 +72,8 @@ pub fn all_ended(orders: &Orders) -> bool {
 /// Reads all orders, those acknowledged and those only the list knows.
 pub async fn read_orders(merchant: &Visitor, history: &[Row]) -> Result<(Orders, Vec<Broken>), String> {
     let mut ids: Vec<String> = Shop::of(history).order_ids().cloned().collect();
-    let mut cursor = String::new();
-    loop {
-        let page = merchant.read(format!("/v1/admin/orders?limit=200{cursor}")).await?;
-        let rows = page["items"].as_array().ok_or("a list of orders has items")?;
-        ids.extend(rows.iter().filter_map(|row| row["id"].as_str().map(str::to_owned)));
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
+    let listed = agreement::pages(merchant, "/v1/admin/orders?limit=200").await?;
+    ids.extend(listed.iter().filter_map(|row| row["id"].as_str().map(str::to_owned)));
     let (mut orders, mut missing) = (Orders::new(), Vec::new());
     for id in ids {
         if orders.contains_key(&id) {
@@ -94,7 +89,7 @@ pub async fn read_orders(merchant: &Visitor, history: &[Row]) -> Result<(Orders,
 }
 
 /// The stock accounts of all products, by SKU.
-async fn read_stock(merchant: &Visitor, products: u32) -> Result<BTreeMap<String, Value>, String> {
+pub async fn read_stock(merchant: &Visitor, products: u32) -> Result<BTreeMap<String, Value>, String> {
     let mut stock = BTreeMap::new();
     for product in 0..products {
         let sku = sku(product);
@@ -104,28 +99,27 @@ async fn read_stock(merchant: &Visitor, products: u32) -> Result<BTreeMap<String
     Ok(stock)
 }
 
-/// Whether every hold has ended, as holds do by themselves.
-pub async fn nothing_is_held(merchant: &Visitor, products: u32) -> Result<bool, String> {
+/// Of which SKUs something is held; holds end by themselves.
+pub async fn what_is_held(merchant: &Visitor, products: u32) -> Result<Vec<Broken>, String> {
     let stock = read_stock(merchant, products).await?;
-    Ok(stock.values().all(|account| account["held"] == 0))
+    let held = stock.values().filter(|account| account["held"] != 0);
+    Ok(held.map(|account| broken("SIM-HOLDS-END", format!("holds have not ended: {account}"))).collect())
 }
 
-/// The shop at rest against the reference shop.
-pub async fn check_shop(
-    merchant: &Visitor,
-    products: u32,
-    history: &[Row],
-    orders: &Orders,
-    audit: &Audit,
-) -> Result<Vec<Broken>, String> {
-    let stock = read_stock(merchant, products).await?;
-    let mut found = Vec::new();
-    if audit.conflicts > 0 {
-        found.push(broken("SIM-ONE-CHARGE", format!("{} payment keys were reused", audit.conflicts)));
+/// The shop at rest against the reference shop, the answers it gave against each other.
+pub fn check_shop(scenario: &Scenario, history: &History, shown: &Shown, audit: &Audit) -> Vec<Broken> {
+    let rows = history.rows();
+    let mut complaints = Shop::of(&rows).compare(&shown.orders, &shown.stock, &money(audit));
+    let answers = linear::judge(&rows, scenario.has_right_clocks());
+    laws::checked_times("SIM-LINEARIZABLE", answers.searched);
+    for entity in answers.undecided {
+        history.add("world", Fact::Undecided { entity });
     }
-    let complaints = Shop::of(history).compare(orders, &stock, &money(audit));
-    found.extend(complaints.into_iter().map(|(law, detail)| broken(law, detail)));
-    Ok(found)
+    complaints.extend(answers.complaints);
+    if audit.conflicts > 0 {
+        complaints.push(("SIM-ONE-CHARGE", format!("{} payment keys were reused", audit.conflicts)));
+    }
+    complaints.into_iter().map(|(law, detail)| broken(law, detail)).collect()
 }
 
 /// The provider's books by order.
@@ -147,7 +141,7 @@ fn money(audit: &Audit) -> BTreeMap<String, Money> {
 pub async fn check_journals(
     journal: &Journal,
     groups: impl Iterator<Item = GroupId>,
-    audit: &Audit,
+    (shown, audit): (&Shown, &Audit),
 ) -> Result<(Vec<Broken>, u64), JournalError> {
     let (mut found, mut books, mut records) = (Vec::new(), Books::default(), 0);
     for group in groups {
@@ -159,6 +153,7 @@ pub async fn check_journals(
                 records += count;
                 if let Some(state) = state {
                     found.extend(invariants::check(&state).into_iter().map(|breach| broken(breach.law, breach.detail)));
+                    found.extend(shown.compare(&state));
                     books.add(&state);
                 }
             }
@@ -184,12 +179,14 @@ async fn replay(
 ) -> Result<(Option<AnyState>, u64), JournalError> {
     let snapshot = journal.snapshot(group, entity).await?;
     let (mut state, mut next, mut count) = (AnyState::new(entity), Sequence::ZERO.next(), 0);
+    let mut window = VecDeque::new();
     loop {
         let records = journal.history(group, entity, next, 512).await?;
         let Some(last) = records.last() else { return Ok((Some(state), count)) };
         next = last.sequence.next();
         for record in &records {
             count += 1;
+            remember(&mut window, record);
             let replayed = catch_unwind(AssertUnwindSafe(|| {
                 record.events.iter().for_each(|event| state.apply(event, record.at));
                 state.assert_invariants();
@@ -201,7 +198,7 @@ async fn replay(
                 return Ok((None, count));
             }
             if let Some(snapshot) = snapshot.as_ref().filter(|snapshot| snapshot.sequence == record.sequence)
-                && differs(&snapshot.state, &state)
+                && differs(snapshot, &state, &window)
             {
                 found.push(broken("SIM-SNAPSHOT", format!("{entity}: the snapshot at {} differs", record.sequence)));
             }
@@ -209,9 +206,20 @@ async fn replay(
     }
 }
 
-fn differs(snapshot: &AnyState, replayed: &AnyState) -> bool {
+fn differs(snapshot: &Snapshot, replayed: &AnyState, window: &VecDeque<(Timestamp, CommandId)>) -> bool {
     laws::checked("SIM-SNAPSHOT");
-    format!("{snapshot:?}") != format!("{replayed:?}")
+    let remembered = snapshot.window.iter().map(|entry| entry.stamp.command);
+    format!("{:?}", snapshot.state) != format!("{replayed:?}") || !remembered.eq(window.iter().map(|(_, id)| *id))
+}
+
+/// Router-drawn command ids that a snapshot after this record has: those of the last ten minutes.
+fn remember(window: &mut VecDeque<(Timestamp, CommandId)>, record: &Record) {
+    if record.remembered == Remembered::Window {
+        window.push_back((record.at, record.stamp.command));
+    }
+    while window.front().is_some_and(|(at, _)| record.at.since(*at) > WINDOW) {
+        window.pop_front();
+    }
 }
 
 /// What the provider has for each order.
@@ -226,7 +234,7 @@ pub fn accounts(audit: &Audit) -> BTreeMap<crate::domain::ids::OrderId, Provider
     accounts
 }
 
-fn state(order: &Value) -> &str {
+pub(super) fn state(order: &Value) -> &str {
     order["state"].as_str().unwrap_or_default()
 }
 

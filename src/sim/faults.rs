@@ -38,6 +38,7 @@ pub const KINDS: &[&str] = &[
     "cut",
     "one-way cut",
     "slow network",
+    "hosted twice",
     "reset",
     "packet lost",
     "provider declines",
@@ -48,6 +49,7 @@ pub const KINDS: &[&str] = &[
     "webhook late",
     "webhook twice",
     "webhook first",
+    "capture webhook",
 ];
 
 /// Bytes a full disk leaves free at most: a little above what nodes reserve, so that some spells shut the door only
@@ -70,10 +72,11 @@ enum Kind {
     Cut,
     OneWay,
     SlowNetwork,
+    HostedTwice,
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Crash,
         Self::StepCrash,
         Self::SyncFails,
@@ -85,6 +88,7 @@ impl Kind {
         Self::Cut,
         Self::OneWay,
         Self::SlowNetwork,
+        Self::HostedTwice,
     ];
 
     fn name(self) -> &'static str {
@@ -100,6 +104,7 @@ impl Kind {
             Self::Cut => "cut",
             Self::OneWay => "one-way cut",
             Self::SlowNetwork => "slow network",
+            Self::HostedTwice => "hosted twice",
         }
     }
 
@@ -117,6 +122,7 @@ impl Kind {
             Self::Cut => (faults.cut_every_s, faults.cut_max_ms),
             Self::OneWay => (faults.one_way_every_s, faults.one_way_max_ms),
             Self::SlowNetwork => (faults.slow_network_every_s, faults.slow_network_max_ms),
+            Self::HostedTwice => (faults.host_twice_every_s, faults.host_twice_max_ms),
         }
     }
 
@@ -260,6 +266,10 @@ impl Breaker {
                 machine.wall.drift(ppm);
                 format!("{ppm} millionths")
             }
+            Kind::HostedTwice => {
+                machine.second_host.switch(true);
+                String::new()
+            }
             Kind::Clog | Kind::Cut | Kind::OneWay => {
                 apart = self.some_peers(course);
                 separate(sim, course.kind, &machine.name, &apart, &course.rng)
@@ -330,6 +340,7 @@ impl Breaker {
             match course.kind {
                 Kind::SlowDisk => machine.disk.log.slow_down(Duration::ZERO),
                 Kind::DiskFull => machine.disk.space.empty(),
+                Kind::HostedTwice => machine.second_host.switch(false),
                 Kind::SlowNetwork => apart.iter().for_each(|peer| {
                     sim.set_link_max_message_latency(machine.name.as_str(), peer.as_str(), self.slowest_message);
                 }),

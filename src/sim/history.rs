@@ -47,6 +47,52 @@ pub enum Fact {
         /// Times it was asked for.
         attempts: u32,
     },
+    /// Somebody asked a stock item or cart for something; answered or not, see `linear`.
+    Asked {
+        /// Whom: `stock/SKU` or `cart/ID`.
+        entity: String,
+        /// What.
+        ask: Ask,
+    },
+    /// There was a definite answer to it.
+    Answered {
+        /// The place of the request in this history.
+        request: u64,
+        /// Times it was sent.
+        attempts: u32,
+        /// The answer.
+        said: Said,
+    },
+    /// Whether the answers about a stock item or cart fit together was not found out: too many orders of its requests.
+    Undecided {
+        /// Which.
+        entity: String,
+    },
+    /// The payment provider was asked for something.
+    PaymentAsked {
+        /// For which order.
+        order: String,
+        /// Under which key.
+        key: String,
+        /// What: `authorise`, `capture`, `void`, `refund` or `lookup`.
+        what: &'static str,
+        /// The key it is about: of a void its authorisation's, of a lookup the one looked up; else its own.
+        of: String,
+    },
+    /// The provider entered it into its books, whether or not anybody hears of it.
+    PaymentBooked {
+        /// Under which key.
+        key: String,
+        /// What became of it.
+        outcome: String,
+    },
+    /// The provider told the shop, by an answer or a webhook, what became of a request.
+    PaymentTold {
+        /// The request's key.
+        of: String,
+        /// What became of it.
+        outcome: String,
+    },
     /// The same request again had the same answer.
     Repeated,
     /// The shop set units aside.
@@ -129,16 +175,100 @@ pub enum Fact {
     },
 }
 
+/// What somebody asked a stock item or cart for.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// To take units in.
+    Receive {
+        /// How many.
+        units: u64,
+    },
+    /// To set units aside.
+    Hold {
+        /// How many.
+        units: u64,
+        /// For how long.
+        ttl_s: u64,
+    },
+    /// To take a hold back.
+    Return {
+        /// Which.
+        hold: String,
+    },
+    /// What is left.
+    ReadStock,
+    /// Nothing directly: an order over so many units was asked for.
+    Order {
+        /// How many.
+        units: u64,
+    },
+    /// Nothing directly: an order that brings this hold was asked for.
+    OrderHeld {
+        /// Which.
+        hold: String,
+    },
+    /// To hold so many units of a SKU.
+    SetLine {
+        /// Of what.
+        sku: String,
+        /// How many.
+        units: u64,
+    },
+    /// To take over another cart with these lines.
+    Merge {
+        /// SKU → units.
+        lines: BTreeMap<String, u64>,
+    },
+    /// What is in it.
+    ReadCart,
+    /// To become an order.
+    CheckOut {
+        /// Under which key.
+        key: String,
+    },
+}
+
+/// What a stock item or cart answered.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// Done.
+    Yes,
+    /// Units were set aside.
+    Held {
+        /// Under this hold.
+        hold: String,
+    },
+    /// What is left.
+    Available {
+        /// Units.
+        units: u64,
+    },
+    /// What is in the cart.
+    Lines {
+        /// SKU → units.
+        lines: BTreeMap<String, u64>,
+    },
+    /// No.
+    No {
+        /// The problem's code.
+        code: String,
+    },
+}
+
 /// The history of a run. Clones share it.
 #[derive(Clone, Default)]
 pub struct History(Arc<Mutex<Vec<Row>>>);
 
 impl History {
-    /// Adds a line; it enters the trace too.
-    pub fn add(&self, actor: &str, fact: Fact) {
+    /// Adds a line, which enters the trace too; answers its place.
+    pub fn add(&self, actor: &str, fact: Fact) -> u64 {
         let row = Row { at_ms: now_ms(), actor: actor.to_owned(), fact };
         tracing::info!(row = %serde_json::to_string(&row).expect("a row is JSON"), "history");
-        self.lock().push(row);
+        let mut rows = self.lock();
+        rows.push(row);
+        rows.len() as u64 - 1
     }
 
     /// A copy of all lines.

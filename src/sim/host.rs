@@ -14,8 +14,10 @@ use super::disk::{RESERVE_BYTES, SimDisk};
 use super::network::{HTTP_PORT, Line, OPS_PORT, SimListener};
 use super::payments::NetworkGateway;
 use super::power::Power;
+use super::second_host::{self, SecondHost};
 use super::time::{SimClock, WallClock};
 use super::trouble::Trouble;
+use crate::cluster::courier::NodeCourier;
 use crate::cluster::hashing::ShardCount;
 use crate::cluster::node::{Node, NodeOptions, Seams};
 use crate::cluster::raft::group::RaftTiming;
@@ -53,6 +55,8 @@ pub struct NodeManner {
     pub idle_after: Duration,
     /// Log bytes of a shard after which it is checkpointed.
     pub checkpoint_bytes_min: u64,
+    /// Whether its shards may be hosted twice.
+    pub hosts_twice: bool,
     /// Of so many answers one is reset.
     pub reset_one_in: u64,
     /// Of so many packets one is lost.
@@ -71,6 +75,8 @@ pub struct Machine {
     pub power: Power,
     /// Its wall clock.
     pub wall: Arc<WallClock>,
+    /// Whether its shards are hosted twice.
+    pub second_host: SecondHost,
     /// What goes wrong with single calls.
     pub trouble: Trouble,
     /// The world's seed.
@@ -117,7 +123,13 @@ pub async fn run(machine: Arc<Machine>) -> turmoil::Result {
         turns: turns.clone(),
         payments: PaymentCourier::new(gateways.clone(), machine.stream("payments"), CourierOptions::default()),
     };
+    let payments = seams.payments.clone();
     let node = Arc::new(Node::start(seams, node_options(&machine)).await?);
+    if machine.manner.hosts_twice {
+        let rng = machine.stream("second host");
+        let courier = NodeCourier::new(Arc::new(node.router().clone()), payments, rng.clone());
+        tokio::spawn(second_host::run(node.clone(), machine.clone(), Arc::new(courier), rng));
+    }
     let groups = node.shards().groups().collect();
     let search = Arc::new(MemorySearchIndex::default());
     let read_side = Arc::new(ReadSide::start(node.journal().clone(), node.feed().clone(), groups, search).await?);

@@ -23,8 +23,11 @@ laws! {
     "SIM-NOTHING-PANICS": "no part of the program panics, whatever happens to it";
     "SIM-NO-QUARANTINE": "no entity is taken out of service";
     "SIM-ACCEPTED-IS-KEPT": "what was acknowledged or committed is there, unchanged, after every crash";
-    "SIM-ORDERS-END": "once nothing breaks any more every order ends by itself and no unit stays held";
+    "SIM-ORDERS-END": "once nothing breaks any more every order ends by itself, without anybody looking at it";
+    "SIM-HOLDS-END": "a hold whose time is over ends by itself";
     "SIM-ONE-CHARGE": "an order is charged at most once, exactly what it costs, and only when it is sold";
+    "SIM-PAID-ONCE": "what a provider carried out is not asked for again under another key";
+    "SIM-NO-EARLY-VOID": "an authorisation is not voided before its outcome was told or given up";
     "SIM-SOLD-ONCE": "no more units are sold than were received";
     "SIM-UNITS-ADD-UP": "received, held and available units are what the acknowledged history makes them";
     "SIM-ONE-ORDER-PER-CART": "a cart becomes one order at most";
@@ -36,6 +39,10 @@ laws! {
     "SIM-LAST-WRITE-STANDS": "of a line written from two tabs the last write of either stands";
     "SIM-MERGE-KEEPS-ALL": "a merged cart has every unit of both";
     "SIM-IMPORT-IS-TAKEN": "a catalogue imported as it is has no row refused";
+    "SIM-LINEARIZABLE": "answers about a stock item or a cart fit one order of the requests made to it";
+    "SIM-LIVE-IS-JOURNAL": "what the shop shows of an entity is what its journal makes of it";
+    "SIM-LISTS-AGREE": "orders are listed as they are";
+    "SIM-SEARCH-AGREES": "search shows the units there are, a moment later at most";
     "SIM-REPLAY": "every journal can be replayed from zero";
     "SIM-SNAPSHOT": "a snapshot is what replaying the journal up to it makes";
 }

@@ -10,6 +10,9 @@
 //!
 //! One process per seed: some libraries keep process-wide counters, which would make a second run differ.
 
+pub mod agreement;
+pub mod callbook;
+pub mod canaries;
 pub mod checks;
 pub mod client;
 pub mod command;
@@ -19,6 +22,7 @@ pub mod faults;
 pub mod history;
 pub mod host;
 pub mod laws;
+pub mod linear;
 pub mod meter;
 pub mod model;
 pub mod network;
@@ -29,6 +33,7 @@ pub mod report;
 pub mod runner;
 pub mod scenario;
 pub mod scene;
+pub mod second_host;
 pub mod shrink;
 pub mod time;
 pub mod timeline;

@@ -16,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::disk::within;
+use super::history::Fact;
 use super::payments::{HOST, webhook_secret};
 use super::scenario::Provider;
 use super::time::SimClock;
@@ -65,16 +66,57 @@ impl Moods {
         request
     }
 
+    /// The provider's call book: see `callbook`.
+    fn note_request(&self, request: &PaymentRequest) {
+        let own = || request.key.clone();
+        let (what, of) = match &request.operation {
+            PaymentOperation::Authorise { .. } => ("authorise", own()),
+            PaymentOperation::Capture { .. } => ("capture", own()),
+            PaymentOperation::Void { authorisation } => ("void", authorisation.clone()),
+            PaymentOperation::Refund { .. } => ("refund", own()),
+            PaymentOperation::Lookup { of } => ("lookup", of.clone()),
+        };
+        let order = request.order.to_string();
+        self.trouble.tell(HOST, Fact::PaymentAsked { order, key: own(), what, of });
+    }
+
+    fn note_told(&self, of: &str, outcome: &PaymentOutcome) {
+        self.trouble.tell(HOST, Fact::PaymentTold { of: of.to_owned(), outcome: name_of(outcome) });
+    }
+
     async fn tell_first(&self, request: &PaymentRequest, outcome: PaymentOutcome) {
         let told = matches!(outcome, PaymentOutcome::Authorised | PaymentOutcome::Declined { .. });
         let asked = matches!(request.operation, PaymentOperation::Authorise { .. });
         if asked && told && self.strikes("webhook first", self.options.webhook_first_one_in) {
             let (key, order) = (request.key.clone(), request.order);
             let notice = WebhookNotice { id: format!("{key}/first"), order, key, outcome };
+            self.note_told(&notice.key, &notice.outcome);
             let signed = webhook_secret().sign(&notice, SimClock::right().wall());
             // Not taken, it is as if it had never been sent: the answer follows.
             let _ = self.sink.deliver(&signed).await;
         }
+    }
+}
+
+/// Between the answer to a capture and its webhook, at most.
+const CAPTURE_GAP: Duration = Duration::from_secs(1);
+
+impl Moods {
+    /// Tells the shop of a capture by webhook, whatever became of the answer.
+    fn tell_capture(&self, request: &PaymentRequest, outcome: &PaymentOutcome) {
+        let captured = *outcome == PaymentOutcome::Captured;
+        if !captured || !self.strikes("capture webhook", self.options.capture_webhook_one_in) {
+            return;
+        }
+        let (key, order, outcome) = (request.key.clone(), request.order, outcome.clone());
+        let notice = WebhookNotice { id: format!("{key}/captured"), order, key, outcome };
+        let (sink, delay) = (self.sink.clone(), within(&*self.rng, &(Duration::ZERO..=CAPTURE_GAP)));
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let signed = webhook_secret().sign(&notice, SimClock::right().wall());
+            // Not taken, it is as if it had never been sent.
+            let _ = sink.deliver(&signed).await;
+        });
     }
 }
 
@@ -92,6 +134,7 @@ pub async fn misbehave(State(moods): State<Moods>, request: Request, next: Next)
     let Ok(asked) = serde_json::from_slice::<PaymentRequest>(&bytes) else {
         return next.run(Request::from_parts(head, Body::from(bytes))).await;
     };
+    moods.note_request(&asked);
     let asked = moods.with_card(asked);
     let body = serde_json::to_vec(&asked).expect("a payment request is JSON");
     let mut head = head;
@@ -99,8 +142,11 @@ pub async fn misbehave(State(moods): State<Moods>, request: Request, next: Next)
     let answer = next.run(Request::from_parts(head, Body::from(body))).await;
     let (head, body) = answer.into_parts();
     let Ok(bytes) = to_bytes(body, BODY_BYTES_MAX).await else { return StatusCode::BAD_GATEWAY.into_response() };
-    if let Ok(outcome) = serde_json::from_slice(&bytes) {
-        moods.tell_first(&asked, outcome).await;
+    let outcome = serde_json::from_slice::<PaymentOutcome>(&bytes).ok();
+    if let Some(outcome) = &outcome {
+        moods.trouble.tell(HOST, Fact::PaymentBooked { key: asked.key.clone(), outcome: name_of(outcome) });
+        moods.tell_capture(&asked, outcome);
+        moods.tell_first(&asked, outcome.clone()).await;
     }
     if moods.strikes("provider silent", options.silent_one_in) {
         std::future::pending::<()>().await;
@@ -109,7 +155,32 @@ pub async fn misbehave(State(moods): State<Moods>, request: Request, next: Next)
         let longest = Duration::from_millis(options.slow_max_ms);
         tokio::time::sleep(within(&*moods.rng, &(Duration::ZERO..=longest))).await;
     }
+    if let Some(outcome) = &outcome {
+        moods.note_told(told_of(&asked), outcome);
+    }
     Response::from_parts(head, Body::from(bytes))
+}
+
+/// The key of the request an answer is about.
+fn told_of(asked: &PaymentRequest) -> &str {
+    match &asked.operation {
+        PaymentOperation::Lookup { of } => of,
+        _ => &asked.key,
+    }
+}
+
+/// Its lowercase name.
+fn name_of(outcome: &PaymentOutcome) -> String {
+    let name = match outcome {
+        PaymentOutcome::Authorised => "authorised",
+        PaymentOutcome::Declined { .. } => "declined",
+        PaymentOutcome::Captured => "captured",
+        PaymentOutcome::Voided => "voided",
+        PaymentOutcome::Refunded => "refunded",
+        PaymentOutcome::Pending => "pending",
+        PaymentOutcome::NeverSeen => "never_seen",
+    };
+    name.to_owned()
 }
 
 /// Sends webhooks late and twice.
@@ -119,6 +190,10 @@ pub struct MoodySink(pub Moods);
 impl WebhookSink for MoodySink {
     async fn deliver(&self, webhook: &SignedWebhook) -> Result<(), NotDelivered> {
         let Moods { options, rng, sink, .. } = &self.0;
+        if let Ok(notice) = serde_json::from_slice::<serde_json::Value>(&webhook.body) {
+            let text = |name: &str| notice[name].as_str().unwrap_or_default().to_owned();
+            self.0.trouble.tell(HOST, Fact::PaymentTold { of: text("key"), outcome: text("outcome") });
+        }
         if options.webhook_late_max_ms > 0 && self.0.strikes("webhook late", 2) {
             let longest = Duration::from_millis(options.webhook_late_max_ms);
             tokio::time::sleep(within(&**rng, &(Duration::ZERO..=longest))).await;

@@ -29,6 +29,9 @@ pub struct Counts {
     pub orders: BTreeMap<String, u64>,
     /// Order state → how many were seen in it.
     pub states: BTreeMap<String, u64>,
+    /// Stock items and carts whose answers were not found to fit together, nor not to.
+    #[serde(default)]
+    pub undecided: u64,
     /// Faults by kind.
     pub faults: BTreeMap<String, u64>,
     /// How often each law was looked at.
@@ -45,8 +48,10 @@ impl Counts {
             count(&mut counts.orders, order["state"].as_str().unwrap_or("?"));
         }
         for row in history {
-            if let Fact::Crashed { kind, .. } | Fact::Fault { kind, .. } = &row.fact {
-                count(&mut counts.faults, kind);
+            match &row.fact {
+                Fact::Crashed { kind, .. } | Fact::Fault { kind, .. } => count(&mut counts.faults, kind),
+                Fact::Undecided { .. } => counts.undecided += 1,
+                _ => {}
             }
         }
         counts
@@ -55,6 +60,7 @@ impl Counts {
     fn add(&mut self, other: &Self) {
         self.simulated_ms += other.simulated_ms;
         self.requests.add(&other.requests);
+        self.undecided += other.undecided;
         for (sum, part) in [
             (&mut self.orders, &other.orders),
             (&mut self.states, &other.states),
@@ -279,6 +285,9 @@ impl Totals {
         let _ = write!(line, " · faults: {faults}");
         let _ = write!(line, " · latency p50 {} ms, p99 {} ms, max {} ms", millis(50), millis(99), millis(100));
         let _ = write!(line, " · available {:.2} %", requests.availability_percent());
+        if self.counts.undecided > 0 {
+            let _ = write!(line, " · answers of {} entities undecided", self.counts.undecided);
+        }
         let _ = write!(line, " · {:.0} seeds/hour · trace {}", self.seeds_per_hour(real), self.trace());
         line
     }

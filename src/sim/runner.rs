@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use turmoil::{Builder, Sim};
 
+use super::agreement::{self, Shown};
 use super::checks::{self, Broken};
 use super::disk::{DiskManner, SimDisk};
 use super::faults::Breaker;
@@ -22,6 +23,7 @@ use super::power::Power;
 use super::provider::Moods;
 use super::report::{Counts, Outcome};
 use super::scenario::{self, Scenario};
+use super::second_host::SecondHost;
 use super::time::{WallClock, set_now};
 use super::trace::Trace;
 use super::trouble::Trouble;
@@ -167,6 +169,7 @@ fn machine(scenario: &Scenario, seed: u64, number: u32, trouble: &Trouble) -> Ar
         shards: world.shards,
         idle_after: Duration::from_secs(world.idle_s),
         checkpoint_bytes_min: world.checkpoint_bytes,
+        hosts_twice: faults.host_twice_every_s > 0,
         reset_one_in: faults.reset_one_in,
         loss_one_in: faults.loss_one_in,
     };
@@ -177,6 +180,7 @@ fn machine(scenario: &Scenario, seed: u64, number: u32, trouble: &Trouble) -> Ar
         disk: SimDisk::new(manner, &power),
         power,
         wall: WallClock::new(world.skew_ms, world.drift_ppm),
+        second_host: SecondHost::default(),
         trouble: trouble.clone(),
         seed,
         manner: node,
@@ -292,35 +296,42 @@ async fn direct(
     }
     meter::set_open(false);
     history.add("world", Fact::Phase { name: LIVENESS });
-    let deadline = Instant::now() + Duration::from_secs(scenario.world.liveness_s);
-    let (orders, mut broken) = loop {
+    let patience = Duration::from_secs(scenario.world.liveness_s);
+    let mut broken = agreement::watch_orders(&merchant, Instant::now() + patience).await?;
+    let deadline = Instant::now() + patience;
+    let (orders, found) = loop {
         let (orders, missing) = checks::read_orders(&merchant, &history.rows()).await?;
         laws::checked("SIM-ORDERS-END");
+        laws::checked("SIM-HOLDS-END");
         let settled = checks::all_ended(&orders) && !Shop::of(&history.rows()).waits(&orders);
-        if settled && checks::nothing_is_held(&merchant, scenario.shop.products).await? {
+        let held = checks::what_is_held(&merchant, scenario.shop.products).await?;
+        if settled && held.is_empty() {
             break (orders, missing);
         }
         if Instant::now() > deadline {
             let stuck = orders.values().filter(|order| !checks::all_ended(&[(String::new(), (*order).clone())].into()));
             let details = stuck.map(still_open);
-            break (orders.clone(), missing.into_iter().chain(details).collect());
+            break (orders.clone(), missing.into_iter().chain(details).chain(held).collect());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     };
+    broken.extend(found);
     history.add("world", Fact::Phase { name: "rest" });
     let audit = shared.provider().map(|provider| provider.audit()).ok_or("the provider never started")?;
-    broken.extend(checks::check_shop(&merchant, scenario.shop.products, &history.rows(), &orders, &audit).await?);
+    let shown = Shown { stock: checks::read_stock(&merchant, scenario.shop.products).await?, orders };
+    broken.extend(checks::check_shop(&scenario, &history, &shown, &audit));
+    broken.extend(shown.compare_projections(&merchant).await?);
     let mut records = 0;
     let shards = ShardCount::new(scenario.world.shards).ok_or("the scenario was checked")?;
     for machine in &machines {
         let journal = Journal::new(machine.disk.store.clone() as Arc<dyn Store>);
         let groups = std::iter::once(GroupId::META).chain(shards.groups());
         let (found, replayed) =
-            checks::check_journals(&journal, groups, &audit).await.map_err(|error| error.to_string())?;
+            checks::check_journals(&journal, groups, (&shown, &audit)).await.map_err(|error| error.to_string())?;
         broken.extend(found);
         records += replayed;
     }
-    let verdict = Verdict { broken, orders, records };
+    let verdict = Verdict { broken, orders: shown.orders, records };
     *shared.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
     Ok(())
 }

@@ -12,7 +12,7 @@ use toml::Value;
 
 mod options;
 
-pub use options::{Expect, Faults, Merchants, Provider, Shop, Shoppers, World};
+pub use options::{Expect, Faults, Merchants, Planted, Provider, Shop, Shoppers, World};
 
 use crate::rng::{Rng, SeededRng};
 
@@ -24,6 +24,9 @@ pub struct Scenario {
     pub name: String,
     /// What it is for, a sentence.
     pub about: String,
+    /// The bug to plant, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Planted>,
     /// Machines and network.
     #[serde(default)]
     pub world: World,
@@ -115,6 +118,12 @@ impl Open {
 }
 
 impl Scenario {
+    /// Whether a second of the shop is one of the world.
+    pub fn has_right_clocks(&self) -> bool {
+        let Faults { clock_jump_every_s, clock_drift_every_s, .. } = self.faults;
+        (self.world.skew_ms, self.world.drift_ppm, clock_jump_every_s, clock_drift_every_s) == (0, 0, 0, 0)
+    }
+
     fn check(&self) -> Result<(), String> {
         let rules = [
             (self.world.nodes == 1, "world.nodes: one node is what this version simulates"),

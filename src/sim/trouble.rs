@@ -28,6 +28,11 @@ impl Trouble {
         self.on.store(on, Ordering::Relaxed);
     }
 
+    /// Adds to the history.
+    pub fn tell(&self, who: &str, fact: Fact) {
+        self.history.add(who, fact);
+    }
+
     /// Whether the fault of this kind strikes, which it does once in so many times; zero: never.
     pub fn strikes(&self, who: &str, kind: &'static str, one_in: u64, rng: &dyn Rng) -> bool {
         let strikes = one_in > 0 && self.on.load(Ordering::Relaxed) && below(rng, one_in) == 0;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::callbook;
 use super::checks::{self, Broken};
 use super::history::{Fact, History};
 use super::host::Machine;
@@ -70,6 +71,8 @@ pub struct Watch {
     history: History,
     /// Lines of the history looked at.
     heard: usize,
+    /// What the provider was asked and told.
+    calls: callbook::Book,
     trace: Trace,
     compare_every: Duration,
     compare_next: Duration,
@@ -93,6 +96,7 @@ impl Watch {
             states: BTreeMap::new(),
             history,
             heard: 0,
+            calls: callbook::Book::default(),
             trace,
             compare_every: (safety / COMPARISONS as u32).max(COMPARE_EVERY_MIN),
             compare_next: Duration::ZERO,
@@ -268,15 +272,18 @@ impl Watch {
         }
     }
 
-    /// What visitors found odd, what panicked, who was taken out of service.
+    /// What visitors found odd, what the provider must not be asked, what panicked, who was taken out of service.
     fn hear(&mut self) {
         let rows = self.history.since(self.heard);
         self.heard += rows.len();
         for row in rows {
+            self.calls.hear(&row.fact);
             if let Fact::Odd { law, detail } = row.fact {
                 self.found.push(Broken::new(law, detail));
             }
         }
+        let wrong = self.calls.take_complaints().into_iter();
+        self.found.extend(wrong.map(|(law, detail)| Broken::new(law, detail)));
         let heard = self.trace.take_heard();
         for panic in heard.panics {
             let law = laws::named_by(&panic).unwrap_or("SIM-NOTHING-PANICS").to_owned();

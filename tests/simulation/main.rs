@@ -126,9 +126,13 @@ fn another_seed_has_another_trace() {
 #[test]
 fn every_scenario_can_be_drawn() {
     let listed = passes(&["list"]);
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/simulations")).unwrap();
-    let files = files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "toml"));
-    assert_eq!(listed.lines().count(), files.count(), "{listed}");
+    let simulations = concat!(env!("CARGO_MANIFEST_DIR"), "/simulations");
+    let count = |directory: &str| {
+        let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|end| end == "toml")).count()
+    };
+    let files = count(simulations) + count(&format!("{simulations}/canary"));
+    assert_eq!(listed.lines().count(), files, "{listed}");
 }
 
 #[test]
@@ -143,6 +147,18 @@ fn a_bad_scenario_or_flag_is_told_and_exits_with_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?} says nothing");
     }
+}
+
+/// A canary that is not planted would be a canary that is not caught.
+#[cfg(not(feature = "canaries"))]
+#[test]
+fn a_build_without_bugs_plants_none_and_says_so() {
+    let file = "simulations/canary/body-ignored.toml";
+    for more in [&[][..], &["--seeds", "2"]] {
+        let (_, err) = kit::ends_with(2, &[&["run", file][..], more].concat());
+        assert!(err.contains("--features canaries") && err.contains("--healthy"), "{err}");
+    }
+    passes(&["run", file, "--healthy"]);
 }
 
 /// Seeded hash maps are for the simulator alone: in the shop they would be a way to slow it down from outside.

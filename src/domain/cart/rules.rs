@@ -177,6 +177,11 @@ fn absorb(
         return Decision::replay(CartReply::Noted);
     }
     let from = answered.from;
+    #[cfg(feature = "canaries")]
+    let outcome = &outcome.clone().map(|mut lines| {
+        lines.drain(..usize::from(crate::canary::is(crate::canary::Canary::MergeDropsLine)).min(lines.len()));
+        lines
+    });
     let event = match outcome {
         Ok(lines) => CartEvent::LinesMerged { from, lines: lines.iter().map(|line| merged_line(cart, line)).collect() },
         Err(reason) => CartEvent::MergeRefused { from, reason: reason.clone() },

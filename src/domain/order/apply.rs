@@ -203,6 +203,12 @@ impl Process {
                 self.token = None;
                 self.payment.authorised_anew |= *outcome == PaymentOutcome::Authorised && self.payment.void.is_some();
             }
+            #[cfg(feature = "canaries")]
+            (PaymentStep::Capture, PaymentOutcome::Captured)
+                if crate::canary::is(crate::canary::Canary::DoubleCapture) =>
+            {
+                self.payment.captured += self.placement.totals.total;
+            }
             (PaymentStep::Capture, PaymentOutcome::Captured) => self.payment.captured = self.placement.totals.total,
             (PaymentStep::Refund(refund), outcome) => self.settle_refund(refund, outcome, before.is_none()),
             (PaymentStep::Capture | PaymentStep::Void, _) => {}

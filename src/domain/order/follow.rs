@@ -52,6 +52,11 @@ fn entered(phase: Phase) -> Vec<OrderEvent> {
 
 fn after_authorisation(process: &Process) -> Vec<OrderEvent> {
     match process.payment.authorised() {
+        #[cfg(feature = "canaries")]
+        None if process.is_halted() && crate::canary::is(crate::canary::Canary::EarlyVoid) => {
+            let attempted = OrderEvent::PaymentAttempted { step: PaymentStep::Void };
+            entered(Phase::Unwinding).into_iter().chain([attempted]).collect()
+        }
         None => Vec::new(),
         Some(PaymentOutcome::Authorised) if !process.is_halted() => entered(Phase::Committing),
         Some(_) => entered(Phase::Unwinding),
@@ -114,6 +119,12 @@ fn unwind(process: &Process) -> Vec<OrderEvent> {
 /// A declined authorisation needs no void; one the provider never saw does, because it bars the key (P18).
 fn wants_void(process: &Process) -> bool {
     let payment = &process.payment;
+    #[cfg(feature = "canaries")]
+    if crate::canary::is(crate::canary::Canary::VoidForgotten)
+        && matches!(process.failure, Some(super::event::Failure::HoldExpired { .. }))
+    {
+        return false;
+    }
     let may_be_set_aside = matches!(payment.authorised(), Some(PaymentOutcome::Authorised | PaymentOutcome::NeverSeen));
     let is_covered = match &payment.void {
         None => false,

@@ -57,6 +57,10 @@ impl Draft {
             if is_late_success {
                 self.settled(step, outcome.clone());
             }
+            #[cfg(feature = "canaries")]
+            if crate::canary::is(crate::canary::Canary::DoubleCapture) && step == PaymentStep::Capture && is_success {
+                self.settled(step, outcome.clone());
+            }
         } else if is_success && (is_present || step == PaymentStep::Capture) {
             self.settled(step, outcome.clone());
         } else if is_present {

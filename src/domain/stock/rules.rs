@@ -52,6 +52,8 @@ impl<'a> Turn<'a> {
     fn begin(item: &'a StockItem, at: Timestamp) -> Self {
         let mut turn = Self { item, at, available: item.numbers.available, due: Vec::new(), last_due: None };
         let due = item.expiries.iter().take_while(|(expires_at, _)| *expires_at <= at);
+        #[cfg(feature = "canaries")]
+        let due = due.filter(|_| !crate::canary::is(crate::canary::Canary::HoldExpiryIgnored));
         for key in due.take(super::EXPIRED_PER_RECORD_MAX) {
             turn.due.push(key.1);
             turn.available += item.holds.get(&key.1).map_or(0, |hold| u64::from(hold.quantity.get()));
@@ -146,9 +148,11 @@ impl<'a> Turn<'a> {
         if self.item.holds.len() >= HOLDS_MAX {
             return Err(Rejection::QuotaExceeded { what: "live holds of one SKU".into(), limit: HOLDS_MAX as u64 });
         }
-        let Some(available) = self.available.checked_sub(u64::from(asked.quantity.get())) else {
-            return Err(self.insufficient(asked.quantity));
-        };
+        let available = self.available.checked_sub(u64::from(asked.quantity.get()));
+        #[cfg(feature = "canaries")]
+        let available =
+            available.filter(|left| *left > 0 || !crate::canary::is(crate::canary::Canary::ReserveOffByOne));
+        let Some(available) = available else { return Err(self.insufficient(asked.quantity)) };
         let Reserve { hold, quantity, holder, fingerprint, .. } = *asked;
         self.accept(
             StockEvent::Reserved { hold, quantity, holder, expires_at, fingerprint, available },

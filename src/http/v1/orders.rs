@@ -160,11 +160,17 @@ async fn check_out(
     holds: &BTreeMap<Sku, HoldId>,
     identity: Identity,
 ) -> Result<(OrderId, Answer), Problem> {
+    let proposed = identity.stamp.command.0;
+    #[cfg(feature = "canaries")]
+    let proposed = match crate::canary::is(crate::canary::Canary::OrderIdPerAttempt) {
+        true => state.rng().next_id(),
+        false => proposed,
+    };
     let mut moves = 0;
     loop {
         let (version, offers) = offered(state, body).await?;
         let command = CheckOut {
-            order: OrderId(identity.stamp.command.0),
+            order: OrderId(proposed),
             fingerprint: identity.stamp.fingerprint,
             version,
             offers,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{BROKEN, Chosen, MISSED, NOT_DETERMINISTIC, PASSED, child};
+use crate::sim::canaries;
 use crate::sim::failure::{self, EXPECTATION, Failure};
 use crate::sim::report::Outcome;
 use crate::sim::runner::{self, Stop};
@@ -28,6 +29,7 @@ pub(super) fn replay(replay: &Replay) -> Result<u8, String> {
     let failure = Failure::read(&replay.directory)?;
     let scenario = Open::read(&failure.scenario()).and_then(|open| open.draw(failure.run.seed));
     let scenario = scenario.map_err(|error| error.to_string())?;
+    scenario.canary.as_ref().map_or(Ok(()), canaries::plant)?;
     let trace = Trace::start(Output { file: None, print: replay.log });
     let stop = Stop { step: replay.until, entity: failure.run.entity.clone() };
     let outcome = runner::run(scenario, failure.run.seed, &trace, &stop);
@@ -94,11 +96,12 @@ pub(super) fn doublecheck(chosen: &Chosen) -> Result<u8, String> {
 }
 
 fn compare_two(chosen: &Chosen, directory: &Path) -> Result<u8, String> {
+    let (_, seed) = chosen.draw()?;
     let mut traces = Vec::new();
     for which in ["first", "second"] {
         let file = directory.join(which);
         let more = ["--trace", &file.display().to_string(), "--failures", &directory.display().to_string()];
-        let output = child::run(chosen, chosen.seed, &more.map(str::to_owned))?;
+        let output = child::run(chosen, seed, &more.map(str::to_owned))?;
         if output.stdout.is_empty() {
             return Err(format!("no outcome: {}", String::from_utf8_lossy(&output.stderr)));
         }
@@ -115,7 +118,7 @@ fn compare_two(chosen: &Chosen, directory: &Path) -> Result<u8, String> {
         eprintln!("one trace has {} lines, the other {}", lengths.0, lengths.1);
         return Ok(NOT_DETERMINISTIC);
     }
-    println!("seed {}: two processes, {} lines, the same", chosen.seed, lengths.0);
+    println!("seed {seed}: two processes, {} lines, the same", lengths.0);
     Ok(PASSED)
 }
 

@@ -25,8 +25,8 @@ pub(super) fn run(chosen: &Chosen, seed: u64, more: &[String]) -> Result<Output,
 }
 
 /// Runs a child until this moment at the latest; `None` when it had not ended by then.
-pub(super) fn run_until(chosen: &Chosen, more: &[String], until: Instant) -> Result<Option<Output>, String> {
-    let mut child = start(chosen, chosen.seed, more)?;
+pub(super) fn run_until(chosen: &Chosen, seed: u64, more: &[String], until: Instant) -> Result<Option<Output>, String> {
+    let mut child = start(chosen, seed, more)?;
     // Its pipes are read by threads, or a child with much to say would wait for ever.
     let (mut out, mut err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
     std::thread::scope(|scope| {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use super::scenario::Open;
+use super::scenario::{Open, Scenario};
 
 /// Every law held and every expectation was met.
 const PASSED: u8 = 0;
@@ -31,6 +31,8 @@ const USAGE: u8 = 2;
 const NOT_DETERMINISTIC: u8 = 3;
 /// Latency, availability or throughput are not what the scenario expects.
 const MISSED: u8 = 4;
+/// A planted bug broke no law, or another one than it must.
+const NOT_CAUGHT: u8 = 5;
 
 /// The shop in virtual time, broken on purpose.
 #[derive(Parser)]
@@ -82,12 +84,16 @@ enum Command {
 struct Chosen {
     /// The scenario
     file: PathBuf,
-    /// Everything not fixed in the scenario is drawn from it
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Everything not fixed in the scenario is drawn from it; without, the one a canary is known to be caught under,
+    /// or 1
+    #[arg(long)]
+    seed: Option<u64>,
     /// Replace an option, e.g. `shop.products=5`
     #[arg(long, value_name = "OPTION=VALUE")]
     set: Vec<String>,
+    /// Run the scenario of a canary without its bug
+    #[arg(long)]
+    healthy: bool,
 }
 
 impl Chosen {
@@ -97,10 +103,24 @@ impl Chosen {
         Ok(open)
     }
 
+    /// The scenario as the seed draws it, and the seed.
+    fn draw(&self) -> Result<(Scenario, u64), String> {
+        let open = self.open()?;
+        let draw = |seed| open.draw(seed).map_err(|error| error.to_string());
+        let first = draw(self.seed.unwrap_or(1))?;
+        let seed = self.seed.or(first.canary.as_ref().map(|planted| planted.seed)).unwrap_or(1);
+        let mut scenario = draw(seed)?;
+        if self.healthy {
+            scenario.canary = None;
+        }
+        Ok((scenario, seed))
+    }
+
     /// The same, as arguments of a child.
     fn arguments(&self, seed: u64) -> Vec<String> {
         let mut arguments = vec![self.file.display().to_string(), "--seed".to_owned(), seed.to_string()];
         self.set.iter().for_each(|set| arguments.extend(["--set".to_owned(), set.clone()]));
+        arguments.extend(self.healthy.then(|| "--healthy".to_owned()));
         arguments
     }
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::{BROKEN, Chosen, MISSED, PASSED, child};
+use super::{BROKEN, Chosen, MISSED, NOT_CAUGHT, PASSED, child};
+use crate::sim::canaries::{self, Catches};
 use crate::sim::failure::{self, Run};
 use crate::sim::report::{Outcome, Summary, Totals};
 use crate::sim::runner::{self, Stop};
@@ -47,22 +48,31 @@ pub(super) struct Options {
 
 /// Runs a scenario.
 pub(super) fn run(options: &Options) -> Result<u8, String> {
-    let scenario = options.chosen.open()?.draw(options.chosen.seed).map_err(|error| error.to_string())?;
+    let (scenario, seed) = options.chosen.draw()?;
     let started = Instant::now();
     let mut totals = Totals::new(&scenario.name);
+    let mut catches = scenario.canary.clone().map(Catches::of);
     let mut told = Value::Null;
     if options.seeds.is_none() && options.time.is_none() {
+        scenario.canary.as_ref().map_or(Ok(()), canaries::plant)?;
         let file = options.trace.as_ref().map(fs::File::create).transpose();
         let file = file.map_err(|error| format!("the trace cannot be written: {error}"))?;
         let trace = Trace::start(Output { file, print: None });
-        let outcome = runner::run(scenario, options.chosen.seed, &trace, &Stop::default());
-        keep_failure(options, &outcome)?;
+        let outcome = runner::run(scenario, seed, &trace, &Stop::default());
+        match &mut catches {
+            Some(catches) => catches.add(seed, &outcome.broken),
+            None => keep_failure(options, &outcome)?,
+        }
         totals.add(&Summary::from(&outcome));
         told = serde_json::to_value(&outcome).map_err(|error| error.to_string())?;
     } else {
-        run_many(options, started, &mut totals)?;
+        let first = options.chosen.seed.unwrap_or(1);
+        run_many(options, first, started, (&mut totals, &mut catches))?;
     }
-    say(options, &totals, told, started.elapsed());
+    say(options, (&totals, catches.as_ref()), told, started.elapsed());
+    if let Some(catches) = catches {
+        return Ok(if catches.is_caught() { PASSED } else { NOT_CAUGHT });
+    }
     Ok(match (totals.failed.is_empty(), totals.missed.is_empty()) {
         (false, _) => BROKEN,
         (true, false) => MISSED,
@@ -71,15 +81,21 @@ pub(super) fn run(options: &Options) -> Result<u8, String> {
 }
 
 /// `one` is the outcome of the only seed, if there was only one.
-fn say(options: &Options, totals: &Totals, one: Value, real: Duration) {
+fn say(options: &Options, (totals, catches): (&Totals, Option<&Catches>), one: Value, real: Duration) {
     if options.json {
         let mut told = totals.json(real);
         if let (Value::Object(told), Value::Object(one)) = (&mut told, one) {
             told.extend(one);
         }
+        if let Some(catches) = catches {
+            told["canary"] = catches.json();
+        }
         return println!("{told}");
     }
     println!("{}", totals.line(real));
+    if let Some(catches) = catches {
+        return println!("  {}", catches.sentence());
+    }
     totals.never_exercised_lines().iter().for_each(|line| println!("{line}"));
     let by_law = totals.failed.iter().fold(BTreeMap::<&str, Vec<u64>>::new(), |mut by_law, (seed, law)| {
         by_law.entry(law).or_default().push(*seed);
@@ -94,8 +110,9 @@ fn keep_failure(options: &Options, outcome: &Outcome) -> Result<(), String> {
     if outcome.passed() {
         return Ok(());
     }
-    let Chosen { file, set, .. } = &options.chosen;
-    let run = Run::of(outcome, file, set, child::provenance());
+    let Chosen { file, set, healthy, .. } = &options.chosen;
+    let mut run = Run::of(outcome, file, set, child::provenance());
+    run.command.push_str(if *healthy { " --healthy" } else { "" });
     let written = failure::write(&options.failures, outcome, &run).and_then(|directory| {
         let rows = outcome.history.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
         eprint!("{}", failure::tell(&run, &rows, &directory));
@@ -104,8 +121,13 @@ fn keep_failure(options: &Options, outcome: &Outcome) -> Result<(), String> {
     written.map_err(|error| format!("{}: the failure cannot be written: {error}", options.failures.display()))
 }
 
-fn run_many(options: &Options, started: Instant, totals: &mut Totals) -> Result<(), String> {
-    let first = options.chosen.seed;
+/// Runs seeds from `first` on. A planted bug is searched for to the end: that a seed fails is what is wanted.
+fn run_many(
+    options: &Options,
+    first: u64,
+    started: Instant,
+    (totals, catches): (&mut Totals, &mut Option<Catches>),
+) -> Result<(), String> {
     let last = options.seeds.map_or(u64::MAX, |seeds| first.saturating_add(seeds));
     let progress = progress(options);
     let (seeds, over) = (Mutex::new(first..last), AtomicBool::new(false));
@@ -128,12 +150,14 @@ fn run_many(options: &Options, started: Instant, totals: &mut Totals) -> Result<
         drop(told);
         for (seed, outcome) in heard {
             let (summary, talk) = outcome.inspect_err(|_| over.store(true, Ordering::Relaxed))?;
-            if !talk.is_empty() {
+            if let Some(catches) = catches {
+                catches.add(summary.seed, &summary.broken);
+            } else if !talk.is_empty() {
                 progress.suspend(|| eprintln!("seed {seed} failed:\n{talk}"));
             }
             totals.add(&summary);
             let failed = !totals.failed.is_empty() || !totals.missed.is_empty();
-            over.fetch_or(failed && !options.keep_going, Ordering::Relaxed);
+            over.fetch_or(failed && !options.keep_going && catches.is_none(), Ordering::Relaxed);
             progress.set_message(format!("{} seeds, {} failed", totals.seeds(), totals.failed.len()));
             progress.set_position(if options.seeds.is_some() { totals.seeds() } else { started.elapsed().as_secs() });
         }

@@ -9,20 +9,16 @@ use super::{Chosen, PASSED};
 use crate::sim::laws;
 use crate::sim::scenario::Open;
 
-/// Lists the scenarios of a directory.
+/// Lists the scenarios of a directory and of those below it.
 pub(super) fn list(directory: &Path, json: bool) -> Result<u8, String> {
-    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    files.sort();
     let mut listed = Vec::new();
-    for file in files {
+    for file in files_in(directory)? {
         let scenario = Open::read(&file).and_then(|open| open.draw(1)).map_err(|error| error.to_string())?;
         let file = file.display().to_string();
         if json {
             listed.push(json!({"file": file, "name": scenario.name, "about": scenario.about}));
         } else {
-            println!("{file:<32} {}", scenario.about);
+            println!("{file:<48} {}", scenario.about);
         }
     }
     if json {
@@ -31,9 +27,22 @@ pub(super) fn list(directory: &Path, json: bool) -> Result<u8, String> {
     Ok(PASSED)
 }
 
+/// Scenarios of a directory, then those of directories below it, each in order.
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let (directories, mut files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    for directory in directories {
+        files.extend(files_in(&directory)?);
+    }
+    Ok(files)
+}
+
 /// Prints a scenario as this seed draws it.
 pub(super) fn check(chosen: &Chosen) -> Result<u8, String> {
-    let scenario = chosen.open()?.draw(chosen.seed).map_err(|error| error.to_string())?;
+    let (scenario, _) = chosen.draw()?;
     print!("{}", toml::to_string_pretty(&scenario).map_err(|error| error.to_string())?);
     Ok(PASSED)
 }

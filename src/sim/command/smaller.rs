@@ -56,10 +56,10 @@ impl Bench<'_> {
         let file = self.directory.join("candidate.toml");
         let text = toml::to_string_pretty(scenario).map_err(|error| error.to_string())?;
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-        let chosen = Chosen { file, seed: self.run.seed, set: Vec::new() };
+        let chosen = Chosen { file, seed: None, set: Vec::new(), healthy: false };
         let more = ["--failures".to_owned(), self.directory.display().to_string()];
         self.tried += 1;
-        let Some(output) = child::run_until(&chosen, &more, self.until)? else { return Ok(None) };
+        let Some(output) = child::run_until(&chosen, self.run.seed, &more, self.until)? else { return Ok(None) };
         // A candidate that is no scenario, or ends its process, does not fail in the same way.
         let nothing =
             || Answer { simulated_ms: 0, steps: 0, faults: Default::default(), broken: Vec::new(), missed: Vec::new() };

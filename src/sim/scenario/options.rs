@@ -8,6 +8,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::sim::meter::Reading;
+/// A bug to plant: the scenario then passes when the named law breaks.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planted {
+    /// Which bug, one of `canary::Canary`.
+    pub bug: String,
+    /// The law it must break.
+    pub law: String,
+    /// A seed under which it does.
+    pub seed: u64,
+}
 
 /// Machines and network.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -114,6 +125,14 @@ pub struct Shoppers {
     pub abandon_hold_one_in: u64,
     /// Longest life of a hold, seconds.
     pub hold_max_s: u64,
+    /// Of so many lines put into a cart one is looked up in stock first.
+    pub look_one_in: u64,
+    /// Of so many holds, deliveries and carts' first edits one is asked for once more later, under its old key.
+    pub recall_one_in: u64,
+    /// Longest time until then, seconds.
+    pub recall_max_s: u64,
+    /// Of so many carts that were ordered one is edited afterwards, before the order is asked for again.
+    pub edit_ordered_one_in: u64,
     /// Of so many requests without an answer one is given up at once.
     pub give_up_one_in: u64,
     /// Of so many orders one is cancelled by its shopper.
@@ -142,6 +161,10 @@ impl Default for Shoppers {
             hold_one_in: 0,
             abandon_hold_one_in: 0,
             hold_max_s: 20,
+            look_one_in: 0,
+            recall_one_in: 0,
+            recall_max_s: 5,
+            edit_ordered_one_in: 0,
             give_up_one_in: 0,
             cancel_one_in: 0,
             patience_ms: 5_000,
@@ -162,8 +185,14 @@ pub struct Merchants {
     pub fulfil_every_s: u64,
     /// Of so many orders sent out one is refunded.
     pub refund_one_in: u64,
+    /// Most parts an order is refunded in, one asked for right after the other.
+    pub refund_parts_max: u64,
     /// Seconds between two imports of the catalogue.
     pub import_every_s: u64,
+    /// Seconds between two times a product is rewritten, several times at once, without a key.
+    pub rewrite_every_s: u64,
+    /// Seconds between two times the hold of an order is ended under it.
+    pub end_hold_every_s: u64,
 }
 
 /// What breaks on nodes, disks, clocks and between hosts, during the safety phase only.
@@ -220,6 +249,10 @@ pub struct Faults {
     pub slow_network_max_ms: u64,
     /// Slowest message during a spell, milliseconds.
     pub slow_message_max_ms: u64,
+    /// Seconds between spells in which every shard is hosted twice at once.
+    pub host_twice_every_s: u64,
+    /// Longest spell, milliseconds.
+    pub host_twice_max_ms: u64,
     /// Of so many answers of a node one is reset on its way.
     pub reset_one_in: u64,
     /// Of so many packets of an answer one is lost: it arrives late, when it is sent again.
@@ -248,6 +281,8 @@ pub struct Provider {
     pub webhook_twice_one_in: u64,
     /// Of so many payments one is told by webhook before it is answered.
     pub webhook_first_one_in: u64,
+    /// Of so many captures one is told by webhook too, up to a second after its answer.
+    pub capture_webhook_one_in: u64,
 }
 
 /// What a run must be like besides right. Zero: no expectation.

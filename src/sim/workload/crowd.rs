@@ -30,12 +30,7 @@ impl Crowd {
         merchant: &Visitor,
     ) -> Self {
         let mut visits = JoinSet::new();
-        let (one, two, three) = (scenario.clone(), scenario.clone(), scenario.clone());
-        let (restocker, sender, importer) =
-            (merchant.colleague("restocker"), merchant.colleague("sender"), merchant.colleague("importer"));
-        visits.spawn_local(async move { restocker.restock(&one, until).await });
-        visits.spawn_local(async move { sender.fulfil(&two, until).await });
-        visits.spawn_local(async move { importer.import(&three, until).await });
+        open_back_office(&mut visits, scenario, until, merchant);
         for number in 0..scenario.shoppers.count {
             let (regular, scenario) = (visitor(&format!("shopper-{number}")), scenario.clone());
             visits.spawn_local(async move {
@@ -49,6 +44,26 @@ impl Crowd {
         }
         Self { visits }
     }
+}
+
+/// Lets those in who run the shop.
+fn open_back_office(
+    visits: &mut JoinSet<Result<(), String>>,
+    scenario: &Arc<Scenario>,
+    until: Instant,
+    merchant: &Visitor,
+) {
+    let come = |name: &str| (merchant.colleague(name), scenario.clone());
+    let (restocker, world) = come("restocker");
+    visits.spawn_local(async move { restocker.restock(&world, until).await });
+    let (sender, world) = come("sender");
+    visits.spawn_local(async move { sender.fulfil(&world, until).await });
+    let (importer, world) = come("importer");
+    visits.spawn_local(async move { importer.import(&world, until).await });
+    let (writer, world) = come("writer");
+    visits.spawn_local(async move { writer.rewrite(&world, until).await });
+    let (repairer, world) = come("repairer");
+    visits.spawn_local(async move { repairer.end_holds(&world, until).await });
 }
 
 /// One visitor after the other, as the curve says; ends when all have left.

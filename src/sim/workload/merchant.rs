@@ -9,12 +9,18 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{INSIST_MAX, Visitor, product, sku};
+use super::judged::said_yes;
+use super::{INSIST_MAX, Visitor, product, sku, yes};
 use crate::sim::client::Call;
 use crate::sim::disk::{below, within};
-use crate::sim::history::Fact;
+use crate::sim::history::{Ask, Fact};
 use crate::sim::laws;
 use crate::sim::scenario::{Merchants, Scenario};
+
+/// Times a product is rewritten at once.
+const REWRITES: usize = 8;
+/// Words of a rewritten description: close to the longest there may be.
+const DESCRIPTION_WORDS: usize = 1_990;
 
 impl Visitor {
     /// Brings more units now and then.
@@ -22,17 +28,20 @@ impl Visitor {
         let Merchants { restock_every_s, restock_units_max, .. } = scenario.merchants;
         while self.rest(restock_every_s, until).await {
             let sku = sku(below(&self.rng, u64::from(scenario.shop.products)) as u32);
-            self.receive(sku, 1 + below(&self.rng, restock_units_max.max(1))).await?;
+            self.receive(scenario, sku, 1 + below(&self.rng, restock_units_max.max(1))).await?;
         }
         Ok(())
     }
 
     /// Receives units.
-    pub async fn receive(&self, sku: String, units: u64) -> Result<(), String> {
+    pub async fn receive(&self, scenario: &Scenario, sku: String, units: u64) -> Result<(), String> {
         let body = json!({"quantity": units, "reference": "delivery"});
         let call = Call::new(Method::POST, format!("/v1/admin/stock/{sku}/receive")).json(body);
-        self.must(&call.key(self.draw_key())).await?;
+        let (call, entity) = (call.key(self.draw_key()), format!("stock/{sku}"));
+        let (outcome, _) = self.judged(entity, Ask::Receive { units }, (&call, INSIST_MAX), said_yes).await;
+        let answer = yes(&call, outcome)?;
         self.tell(Fact::Received { sku, units });
+        self.recall_the_same(&scenario.shoppers, &call, &answer).await;
         Ok(())
     }
 
@@ -46,17 +55,68 @@ impl Visitor {
                     self.tell(Fact::Fulfilled { order: order.to_owned() });
                 }
                 if self.happens(refund_one_in) {
-                    self.refund(order).await?;
+                    self.refund(order, scenario.merchants.refund_parts_max).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn refund(&self, order: &str) -> Result<(), String> {
+    async fn refund(&self, order: &str, parts_max: u64) -> Result<(), String> {
+        if parts_max > 1 {
+            return self.refund_in_parts(order, 2 + below(&self.rng, parts_max - 1)).await;
+        }
         let restock = below(&self.rng, 2) == 0;
         if self.ask_of_order(order, "refund", json!({"restock": restock})).await? {
             self.tell(Fact::Refunded { order: order.to_owned(), restock });
+        }
+        Ok(())
+    }
+
+    /// Gives everything back bit by bit, without waiting for any of them.
+    async fn refund_in_parts(&self, order: &str, parts: u64) -> Result<(), String> {
+        let shown = self.read(format!("/v1/orders/{order}")).await?;
+        let amount = shown["totals"]["total"].as_u64().unwrap_or_default() / parts;
+        let mut all = true;
+        for part in 1..=parts {
+            // The last part is whatever is left.
+            let body = if part < parts { json!({"amount": amount}) } else { json!({}) };
+            all &= self.ask_of_order(order, "refund", body).await?;
+        }
+        if all {
+            self.tell(Fact::Refunded { order: order.to_owned(), restock: false });
+        }
+        Ok(())
+    }
+
+    /// Rewrites a product without saying who asks, so that each rewrite is remembered by an id the shop draws.
+    pub async fn rewrite(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        while self.rest(scenario.merchants.rewrite_every_s, until).await {
+            let number = below(&self.rng, u64::from(scenario.shop.products)) as u32;
+            for words in 1..=REWRITES {
+                let mut product = product(number);
+                product["description"] = json!("rewritten ".repeat(DESCRIPTION_WORDS - words));
+                self.must(&Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the hold of some order under it: the order must then fail and give everything back.
+    pub async fn end_holds(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        while self.rest(scenario.merchants.end_hold_every_s, until).await {
+            let sku = sku(below(&self.rng, u64::from(scenario.shop.products)) as u32);
+            let holds = self.read(format!("/v1/admin/stock/{sku}/holds")).await?;
+            let of_orders = holds["items"].as_array().into_iter().flatten().filter(|hold| hold["order_id"].is_string());
+            let Some(id) = of_orders.filter_map(|hold| hold["id"].as_str()).next() else { continue };
+            let call = Call::new(Method::DELETE, format!("/v1/admin/stock/{sku}/holds/{id}")).key(self.draw_key());
+            let (outcome, _) = self.insist(&call, INSIST_MAX).await;
+            if let Ok(reply) = outcome
+                && !reply.status.is_success()
+            {
+                self.tell(Fact::Refused { what: "end a hold".to_owned(), code: reply.code().to_owned() });
+            }
         }
         Ok(())
     }

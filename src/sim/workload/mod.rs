@@ -1,10 +1,11 @@
 //! Who comes to the shop: merchants who fill the shelves and send out (`merchant`), shoppers (`shopper`), and when
-//! (`crowd`).
+//! (`crowd`). What is asked of stock items and carts is told for `linear` to judge (`judged`).
 //!
 //! Everybody talks HTTP over the simulated network. A request without an answer is asked again under the same key
 //! until the shopper's patience with it ends; then nobody outside knows what became of it, which the history says.
 
 mod crowd;
+mod judged;
 mod merchant;
 mod shopper;
 
@@ -99,7 +100,8 @@ impl Visitor {
         loop {
             let outcome = self.once(call).await;
             let try_again = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-            let settled = outcome.as_ref().is_ok_and(|reply| !try_again(reply.status));
+            // What is quarantined stays so: an operator's matter.
+            let settled = outcome.as_ref().is_ok_and(|reply| !try_again(reply.status) || reply.code() == "quarantined");
             if settled || attempt == attempts_max {
                 meter::command(call, &outcome);
                 return (outcome, attempt);
@@ -113,11 +115,7 @@ impl Visitor {
     /// Sends what must succeed sooner or later.
     pub async fn must(&self, call: &Call) -> Result<Value, String> {
         let (outcome, _) = self.insist(call, INSIST_MAX).await;
-        match outcome {
-            Ok(reply) if reply.status.is_success() => Ok(reply.body),
-            Ok(reply) => Err(format!("{} {} answered {}: {}", call.method, call.path, reply.status, reply.body)),
-            Err(error) => Err(error.to_string()),
-        }
+        yes(call, outcome)
     }
 
     /// Reads what must be there.
@@ -143,12 +141,21 @@ impl Visitor {
     }
 }
 
+/// The answer when it is a yes.
+fn yes(call: &Call, outcome: Result<Reply, NoAnswer>) -> Result<Value, String> {
+    match outcome {
+        Ok(reply) if reply.status.is_success() => Ok(reply.body),
+        Ok(reply) => Err(format!("{} {} answered {}: {}", call.method, call.path, reply.status, reply.body)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Lists the products and receives their units.
 pub async fn open_shop(merchant: &Visitor, scenario: &Scenario) -> Result<(), String> {
     for number in 0..scenario.shop.products {
         let call = Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product(number));
         merchant.must(&call).await?;
-        merchant.receive(sku(number), u64::from(scenario.shop.units)).await?;
+        merchant.receive(scenario, sku(number), u64::from(scenario.shop.units)).await?;
     }
     Ok(())
 }

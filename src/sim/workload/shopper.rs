@@ -10,15 +10,16 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::judged::said_yes;
 use super::{ATTEMPTS_MAX, Visitor, sku};
 use crate::sim::client::{Call, NoAnswer, Reply};
 use crate::sim::disk::{below, within};
-use crate::sim::history::Fact;
+use crate::sim::history::{Ask, Fact};
 use crate::sim::laws;
 use crate::sim::scenario::{Scenario, Shoppers};
 
 /// SKU → units.
-type Lines = BTreeMap<String, u64>;
+pub(super) type Lines = BTreeMap<String, u64>;
 
 /// Popularity of products by Zipf's law, in the order of their numbers.
 pub struct Popularity(Vec<f64>);
@@ -79,7 +80,7 @@ impl Visitor {
         }
         let mut holds = BTreeMap::new();
         if self.happens(shoppers.hold_one_in) {
-            holds = self.hold(shoppers, &lines).await?;
+            holds = self.hold(scenario, &lines).await?;
             if self.happens(shoppers.abandon_hold_one_in) {
                 return None;
             }
@@ -108,14 +109,19 @@ impl Visitor {
 
     /// Puts lines into a cart; what it then has from this shopper.
     async fn fill(&self, scenario: &Scenario, cart: &str) -> Option<Lines> {
-        let mut lines = Lines::new();
+        let (mut lines, mut first) = (Lines::new(), None);
         for _ in 0..=below(&self.rng, u64::from(scenario.shoppers.lines_max)) {
             self.think(&scenario.shoppers).await;
             let (sku, quantity) = (self.choose(scenario), 1 + below(&self.rng, 2));
-            let call =
-                Call::new(Method::PUT, format!("/v1/carts/{cart}/lines/{sku}")).json(json!({"quantity": quantity}));
-            self.step("set a line", &call.key(self.draw_key())).await?;
+            if self.happens(scenario.shoppers.look_one_in) {
+                self.look_at(&sku).await;
+            }
+            let edit = self.set_line(cart, &sku, quantity).await?;
+            first.get_or_insert(edit);
             lines.insert(sku, quantity);
+        }
+        if let Some(edit) = first {
+            self.recall_edit(&scenario.shoppers, cart, &edit).await;
         }
         Some(lines)
     }
@@ -124,7 +130,7 @@ impl Visitor {
     async fn fill_from_two_tabs(&self, scenario: &Scenario, cart: &str) -> Option<Lines> {
         let (one, other) = tokio::join!(self.fill(scenario, cart), self.fill(scenario, cart));
         let (one, other) = (one?, other?);
-        let shown = self.step("look at the cart", &Call::new(Method::GET, format!("/v1/carts/{cart}"))).await?;
+        let shown = self.look_into(cart).await?;
         laws::checked("SIM-LAST-WRITE-STANDS");
         let lines = lines_of(&shown);
         let written = |sku: &String| [one.get(sku), other.get(sku)];
@@ -144,8 +150,7 @@ impl Visitor {
     async fn merge(&self, scenario: &Scenario, cart: &str, lines: &mut Lines) -> Option<()> {
         let second = self.new_cart().await?;
         let more = self.fill(scenario, &second).await?;
-        let call = Call::new(Method::POST, format!("/v1/carts/{cart}/merge")).json(json!({"from": second}));
-        let merged = self.step("merge carts", &call.key(self.draw_key())).await?;
+        let merged = self.merge_from(cart, &second, &more).await?;
         more.into_iter().for_each(|(sku, quantity)| *lines.entry(sku).or_default() += quantity);
         laws::checked("SIM-MERGE-KEEPS-ALL");
         if &lines_of(&merged) != lines {
@@ -155,27 +160,20 @@ impl Visitor {
     }
 
     /// Takes a hold of every line.
-    async fn hold(&self, shoppers: &Shoppers, lines: &Lines) -> Option<BTreeMap<String, String>> {
+    async fn hold(&self, scenario: &Scenario, lines: &Lines) -> Option<BTreeMap<String, String>> {
         let mut holds = BTreeMap::new();
-        for (sku, quantity) in lines {
-            let ttl = 1 + below(&self.rng, shoppers.hold_max_s.max(1));
-            let body = json!({"quantity": quantity, "ttl_seconds": ttl});
-            let call = Call::new(Method::POST, format!("/v1/stock/{sku}/holds")).json(body).key(self.draw_key());
-            let hold = self.step("hold", &call).await?;
-            let id = hold["id"].as_str().unwrap_or_default().to_owned();
-            self.tell(Fact::Held { hold: id.clone(), sku: sku.clone(), units: *quantity });
-            holds.insert(sku.clone(), id);
-            self.think(shoppers).await;
+        for (sku, units) in lines {
+            let ttl_s = 1 + below(&self.rng, scenario.shoppers.hold_max_s.max(1));
+            let hold = self.take_hold(scenario, sku, *units, ttl_s).await?;
+            holds.insert(sku.clone(), hold);
+            self.think(&scenario.shoppers).await;
         }
         Some(holds)
     }
 
     async fn give_back(&self, holds: &BTreeMap<String, String>) {
         for (sku, id) in holds {
-            let call = Call::new(Method::DELETE, format!("/v1/stock/{sku}/holds/{id}")).key(self.draw_key());
-            if self.step("give a hold back", &call).await.is_some() {
-                self.tell(Fact::GaveBack { hold: id.clone() });
-            }
+            self.return_hold(sku, id).await;
         }
     }
 
@@ -194,14 +192,24 @@ impl Visitor {
         let body = json!({"cart_id": cart, "payment": payment, "holds": brought});
         let call = Call::new(Method::POST, "/v1/orders").json(body.clone()).key(&key);
         let attempts_max = if self.happens(shoppers.give_up_one_in) { 1 } else { ATTEMPTS_MAX };
+        for (sku, units) in &lines {
+            let hold = holds.get(sku).cloned();
+            let ask = hold.map_or(Ask::Order { units: *units }, |hold| Ask::OrderHeld { hold });
+            self.tell(Fact::Asked { entity: format!("stock/{sku}"), ask });
+        }
+        let check_out = async |call: &Call| {
+            let ask = Ask::CheckOut { key: call.key.clone().unwrap_or_default() };
+            self.judged(format!("cart/{cart}"), ask, (call, attempts_max), said_yes).await
+        };
         let ((outcome, attempts), second) = if self.happens(shoppers.double_click_one_in) {
             let other = call.clone().key(self.draw_key());
-            let (first, second) = tokio::join!(self.insist(&call, attempts_max), self.insist(&other, attempts_max));
+            let (first, second) = tokio::join!(check_out(&call), check_out(&other));
             (first, Some(second.0))
         } else {
-            (self.insist(&call, attempts_max).await, None)
+            (check_out(&call).await, None)
         };
-        let (mut placed, only_key) = (None, second.is_none());
+        let is_answered = outcome.as_ref().is_ok_and(|reply| reply.status.is_success());
+        let mut placed = None;
         for outcome in [Some(outcome), second].into_iter().flatten() {
             match outcome {
                 Ok(reply) if reply.status.is_success() => {
@@ -222,13 +230,18 @@ impl Visitor {
             }
         }
         let order = placed?;
-        self.ask_again(shoppers, &call, only_key.then_some(body), &order).await;
+        if is_answered {
+            if self.happens(shoppers.edit_ordered_one_in) {
+                self.set_line(cart, &super::sku(0), 1).await?;
+            }
+            self.ask_again(shoppers, &call, body, &order).await;
+        }
         Some(order)
     }
 
-    /// The same request again, and another one under its key when `body` is given. A key that lost to another one's
-    /// order of the same cart means nothing: the cart answers any of them with its order (P4).
-    async fn ask_again(&self, shoppers: &Shoppers, call: &Call, body: Option<Value>, order: &str) {
+    /// What was answered with this order is asked for again, and something else under its key. It makes no difference
+    /// whether the order is this key's or another one's of the same cart (P4).
+    async fn ask_again(&self, shoppers: &Shoppers, call: &Call, mut body: Value, order: &str) {
         if self.happens(shoppers.repeat_one_in) {
             let (outcome, _) = self.insist(call, ATTEMPTS_MAX).await;
             laws::checked("SIM-SAME-ANSWER");
@@ -243,7 +256,7 @@ impl Visitor {
                 other => self.no("order again", call.key.as_deref().unwrap_or_default(), other),
             }
         }
-        if let Some(mut body) = body.filter(|_| self.happens(shoppers.other_body_one_in)) {
+        if self.happens(shoppers.other_body_one_in) {
             body["payment"]["token"] = json!("tok_other");
             let (outcome, _) = self.insist(&call.clone().json(body), ATTEMPTS_MAX).await;
             laws::checked("SIM-KEY-MEANS-ONE-THING");
@@ -276,7 +289,7 @@ impl Visitor {
         }
     }
 
-    fn no(&self, what: &str, key: &str, outcome: Result<Reply, NoAnswer>) {
+    pub(super) fn no(&self, what: &str, key: &str, outcome: Result<Reply, NoAnswer>) {
         let what = what.to_owned();
         let fact = match outcome {
             Ok(reply) if reply.status == StatusCode::SERVICE_UNAVAILABLE && reply.code() == "storage_full" => {
@@ -288,17 +301,17 @@ impl Visitor {
         self.tell(fact);
     }
 
-    fn odd(&self, law: &'static str, detail: String) {
+    pub(super) fn odd(&self, law: &'static str, detail: String) {
         self.tell(Fact::Odd { law, detail });
     }
 }
 
 /// Whether an answer with this status leaves open what became of the request.
-fn is_unknown(status: StatusCode) -> bool {
+pub(super) fn is_unknown(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
-fn lines_of(cart: &Value) -> Lines {
+pub(super) fn lines_of(cart: &Value) -> Lines {
     let lines = cart["lines"].as_array().into_iter().flatten();
     lines.filter_map(|line| Some((line["sku"].as_str()?.to_owned(), line["quantity"].as_u64()?))).collect()
 }
