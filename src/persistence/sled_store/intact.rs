@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! file    = segment of 512 KiB…
-//! segment = crc32 LE ‖ lsn i64 LE ^ MAX ‖ stable lsn i64 LE ^ MAX ‖ message… ‖ less than 32 bytes, or padding behind a cap
+//! segment = crc32 LE ‖ lsn i64 LE ^ MAX ‖ stable lsn i64 LE ^ MAX ‖ message… ‖ < 32 bytes, or padding behind a cap
 //! message = crc32 LE ‖ kind u8 ‖ length varint ‖ segment number varint ‖ page varint ‖ body
 //! ```
 //!
