@@ -12,6 +12,7 @@
 //! leaves a mark in the directory, so that the next start does not trust it: it is then set aside and rebuilt from
 //! checkpoint and log.
 
+mod company;
 mod intact;
 mod owner;
 mod unflushed;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::store::{Reads, Row, Scan, Store, StoreError, WriteBatch};
+use company::Company;
 use owner::Owner;
 pub(super) use owner::settle_renaming;
 
@@ -43,6 +45,13 @@ enum Request {
     Sync(oneshot::Sender<Result<(), StoreError>>),
     Distrust(String),
     Close(oneshot::Sender<()>),
+}
+
+impl Request {
+    /// Whether somebody waits for it.
+    fn is_awaited(&self) -> bool {
+        !matches!(self, Self::Write(..) | Self::Distrust(_))
+    }
 }
 
 /// When the store's file is made anew.
@@ -65,6 +74,7 @@ impl Default for StoreOptions {
 pub struct SledStore {
     requests: mpsc::Sender<Request>,
     room: Arc<Semaphore>,
+    company: Arc<Company>,
     depth: Arc<AtomicUsize>,
     failure: watch::Receiver<Option<StoreError>>,
     directory: PathBuf,
@@ -83,8 +93,10 @@ impl SledStore {
         let depth = Arc::new(AtomicUsize::new(0));
         let (opened, outcome) = std::sync::mpsc::channel();
         let (path, thread_depth) = (directory.to_path_buf(), depth.clone());
+        let company = Arc::new(Company::default());
+        let thread_company = company.clone();
         let (failed, failure) = watch::channel(None);
-        let run = move || match Owner::open(&path, options, failed, thread_depth) {
+        let run = move || match Owner::open(&path, options, thread_company, failed, thread_depth) {
             Ok(owner) => {
                 if opened.send(Ok(())).is_ok() {
                     owner.run(queue);
@@ -97,7 +109,7 @@ impl SledStore {
         let crashed = || StoreError::Damaged { reason: "opening the store crashed".to_owned() };
         outcome.recv().map_err(|_| crashed())??;
         let room = Arc::new(Semaphore::new(QUEUE_KIB_MAX));
-        Ok(Self { requests, room, depth, failure, directory: directory.to_path_buf(), is_new })
+        Ok(Self { requests, room, company, depth, failure, directory: directory.to_path_buf(), is_new })
     }
 
     /// Returns once the store has failed in a way that only a new start cures; never when it is closed in order.
@@ -113,7 +125,10 @@ impl SledStore {
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, StoreError> {
         let (done, outcome) = oneshot::channel();
-        self.send(request(done)).await?;
+        let place = self.place().await?;
+        self.company.awaits();
+        self.put(place, request(done));
+        self.company.sent();
         outcome.await.map_err(|_| StoreError::Closed)
     }
 
@@ -123,11 +138,13 @@ impl SledStore {
         self.room.clone().acquire_many_owned(kib).await.map_err(|_| StoreError::Closed)
     }
 
-    async fn send(&self, request: Request) -> Result<(), StoreError> {
-        let place = self.requests.reserve().await.map_err(|_| StoreError::Closed)?;
+    async fn place(&self) -> Result<mpsc::Permit<'_, Request>, StoreError> {
+        self.requests.reserve().await.map_err(|_| StoreError::Closed)
+    }
+
+    fn put(&self, place: mpsc::Permit<'_, Request>, request: Request) {
         self.depth.fetch_add(1, Ordering::Relaxed);
         place.send(request);
-        Ok(())
     }
 }
 
@@ -135,7 +152,9 @@ impl SledStore {
 impl Store for SledStore {
     async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
         let permit = self.room_for(batch.bytes()).await?;
-        self.send(Request::Write(batch, permit)).await
+        let place = self.place().await?;
+        self.put(place, Request::Write(batch, permit));
+        Ok(())
     }
 
     async fn remove_unchanged(&self, rows: Vec<Row>) -> Result<u64, StoreError> {

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ use crate::persistence::store::StoreError;
 
 /// Log entries looked at together: what one entity did in them is read at once.
 const PAGE_ENTRIES: usize = 256;
+/// Entities read at the same time: the store answers what is asked together in one go.
+const READS_AT_ONCE: usize = 32;
 /// Entities of a rebuild between two looks at anything else.
 const REBUILD_PAGE_ENTITIES: usize = 256;
 /// How long records gather after a wake-up: an order's way from placed to confirmed usually fits in, and search still
@@ -231,10 +234,8 @@ impl Projector {
         for (entity, touched) in &touched {
             self.parts.hub.publish(entity, touched.last);
         }
-        let mut changes = Vec::new();
-        for (entity, touched) in &touched {
-            self.project(group, entity, Some(*touched), &mut changes).await?;
-        }
+        let touched: Vec<_> = touched.into_iter().map(|(entity, touched)| (entity, Some(touched))).collect();
+        let changes = self.project(group, &touched).await?;
         if let Some(index) = reached.filter(|index| self.cursor(group).is_none_or(|cursor| *index > cursor)) {
             self.advance(group, index, changes).await?;
         }
@@ -272,10 +273,8 @@ impl Projector {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                let mut changes = Vec::new();
-                for entity in &page {
-                    self.project(group, entity, None, &mut changes).await?;
-                }
+                let all: Vec<_> = page.iter().map(|entity| (entity.clone(), None)).collect();
+                let changes = self.project(group, &all).await?;
                 self.parts.search.apply(SearchBatch { changes, cursors: FeedCursors::new() }).await?;
                 self.flush().await?;
                 after = page.into_iter().next_back();
@@ -294,55 +293,65 @@ impl Projector {
         Ok(())
     }
 
-    /// Says how one entity is now. `touched`: which of its records are new; `None` when anything may be.
+    /// Says how entities are now, and what search is to be told of it. With each comes which of its records are new;
+    /// `None` when anything may be.
     async fn project(
         &mut self,
         group: GroupId,
-        entity: &EntityId,
-        touched: Option<Touched>,
-        changes: &mut Vec<SearchChange>,
-    ) -> Result<(), FeedError> {
-        match entity.kind {
-            Kind::Stock => self.project_stock(group, entity, touched, changes).await,
-            Kind::Order => {
+        entities: &[(EntityId, Option<Touched>)],
+    ) -> Result<Vec<SearchChange>, FeedError> {
+        let mut changes = Vec::new();
+        for some in entities.chunks(READS_AT_ONCE) {
+            let news = try_join_all(some.iter().map(|(entity, touched)| self.read(group, entity, *touched))).await?;
+            self.lists.look_up(some.iter().filter_map(|(entity, _)| stock_sku(entity))).await?;
+            for ((entity, _), news) in some.iter().zip(news) {
+                changes.extend(self.note(group, entity, news).await?);
+            }
+        }
+        Ok(changes)
+    }
+
+    /// What the journal says of an entity.
+    async fn read(&self, group: GroupId, entity: &EntityId, touched: Option<Touched>) -> Result<News, FeedError> {
+        match (entity.kind, touched) {
+            (Kind::Stock, touched) => {
+                let Some(sku) = stock_sku(entity) else { return Ok(News::None) };
+                let news = match touched {
+                    Some(touched) => self.stock_news_of_records(group, entity, touched).await?,
+                    None => self.stock_news_of_state(group, entity, &sku).await?,
+                };
+                Ok(News::Stock(sku, news))
+            }
+            (Kind::Order | Kind::Product, _) => {
                 let folded = states::load(&self.parts.journal, group, entity).await?;
-                if let Some(item) = folded.as_ref().and_then(order_item) {
-                    self.lists.note_order(item);
-                }
-                Ok(())
+                Ok(folded.map_or(News::None, |folded| News::State(Box::new(folded))))
             }
-            Kind::Product => {
-                let Some(folded) = states::load(&self.parts.journal, group, entity).await? else { return Ok(()) };
-                match folded.product().as_ref().and_then(documents::document_of) {
-                    Some(mut document) => {
-                        for variant in &mut document.item.variants {
-                            variant.available = self.lists.available(&variant.sku).await?;
-                        }
-                        changes.push(SearchChange::Put(Box::new(document)));
-                    }
-                    None => changes.extend(states::product_of(entity).map(SearchChange::Remove)),
-                }
-                Ok(())
-            }
-            Kind::Cart | Kind::Cluster => Ok(()),
+            (Kind::Cart | Kind::Cluster, _) => Ok(News::None),
         }
     }
 
-    async fn project_stock(
-        &mut self,
-        group: GroupId,
-        entity: &EntityId,
-        touched: Option<Touched>,
-        changes: &mut Vec<SearchChange>,
-    ) -> Result<(), FeedError> {
-        let Some(sku) = states::sku_of(entity) else { return Ok(()) };
-        let news = match touched {
-            Some(touched) => self.stock_news_of_records(group, entity, touched).await?,
-            None => self.stock_news_of_state(group, entity, &sku).await?,
-        };
-        let available = self.lists.note_stock(group, &sku, news).await?;
-        changes.push(SearchChange::Stock { sku, available });
-        Ok(())
+    /// Tells the lists; answers what to tell search.
+    async fn note(&mut self, group: GroupId, entity: &EntityId, news: News) -> Result<Option<SearchChange>, FeedError> {
+        match news {
+            News::None => Ok(None),
+            News::Stock(sku, news) => {
+                let available = self.lists.note_stock(group, &sku, news).await?;
+                Ok(Some(SearchChange::Stock { sku, available }))
+            }
+            News::State(folded) if entity.kind == Kind::Order => {
+                order_item(&folded).into_iter().for_each(|item| self.lists.note_order(item));
+                Ok(None)
+            }
+            News::State(folded) => match folded.product().as_ref().and_then(documents::document_of) {
+                Some(mut document) => {
+                    for variant in &mut document.item.variants {
+                        variant.available = self.lists.available(&variant.sku).await?;
+                    }
+                    Ok(Some(SearchChange::Put(Box::new(document))))
+                }
+                None => Ok(states::product_of(entity).map(SearchChange::Remove)),
+            },
+        }
     }
 
     /// What records say about a SKU: events carry the units left, so a hot SKU's state need not be folded.
@@ -425,6 +434,21 @@ impl Scope {
             (false, _) => &[Kind::Product],
         }
     }
+}
+
+/// What was read of an entity.
+enum News {
+    /// Nothing to tell.
+    None,
+    /// Of a stock item.
+    Stock(Sku, StockNews),
+    /// An order or product as it is.
+    State(Box<Folded>),
+}
+
+/// The SKU, if it is a stock item.
+fn stock_sku(entity: &EntityId) -> Option<Sku> {
+    (entity.kind == Kind::Stock).then(|| states::sku_of(entity)).flatten()
 }
 
 /// Which records of an entity a page of the feed names.

@@ -13,10 +13,9 @@
 //! Between requests it may be copying itself into a smaller file: see [`compaction`].
 
 mod compaction;
+mod engine;
 
 use std::cell::Cell;
-use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,16 +25,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::company::Company;
 use super::unflushed::{Overlay, Unflushed};
 use super::{Request, StoreOptions, failure, intact};
 use crate::persistence::memory::take_limited;
-use crate::persistence::patience::while_held;
-use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch, removal_of_unchanged};
+use crate::persistence::store::{Direction, Row, Rows, Scan, StoreError, WriteBatch, removal_of_unchanged};
 pub(in crate::persistence) use compaction::settle_renaming;
 use compaction::{Compaction, Schedule};
+use engine::{Engine, add_to_rows, guarded, let_go, open_engine, store_error};
 
-/// sled's page cache. More costs memory beyond what it says; the journal is mostly read once.
-const CACHE_BYTES: u64 = 64 << 20;
 /// Most changes given to sled at once: larger batches cost it disproportionate memory.
 const BATCH_CHANGES_MAX: usize = 1000;
 /// Most bytes given to sled at once.
@@ -50,18 +48,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(50);
 const FULL_REQUESTS: usize = 256;
 /// Room beyond what is to be written: sled's file grows by segments of half a MiB, some of them in the background.
 const ROOM_BYTES: u64 = 4 << 20;
-/// What sled says when somebody else has its directory.
-const LOCKED_MARK: &str = "could not acquire lock";
 /// Most requests between two pages of a copy.
 const PAGE_REQUESTS: usize = 16;
-/// How long sled may take to let go of its files once it has given up.
-const LET_GO_PATIENCE: Duration = Duration::from_secs(10);
-
-/// sled and the file it appends to, for fdatasync.
-struct Engine {
-    database: sled::Db,
-    file: File,
-}
 
 /// What the thread works with.
 pub(super) struct Owner {
@@ -81,6 +69,7 @@ pub(super) struct Owner {
     /// Tells of the first failure that waiting does not cure; everything after it fails the same way.
     failure: watch::Sender<Option<StoreError>>,
     depth: Arc<AtomicUsize>,
+    company: Arc<Company>,
     schedule: Schedule,
     compaction: Option<Compaction>,
     /// Requests taken since a page was last copied.
@@ -92,6 +81,7 @@ impl Owner {
     pub(super) fn open(
         directory: &Path,
         options: StoreOptions,
+        company: Arc<Company>,
         failure: watch::Sender<Option<StoreError>>,
         depth: Arc<AtomicUsize>,
     ) -> Result<Self, StoreError> {
@@ -116,6 +106,7 @@ impl Owner {
             permits,
             failure,
             depth,
+            company,
             compaction,
             since_page,
         })
@@ -124,6 +115,7 @@ impl Owner {
     /// Works until closed or until nobody can ask any more.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut next = None;
+        self.company.owner_is_here();
         self.begin_copy_if_due();
         loop {
             if self.waits_for_room && next.is_none() {
@@ -133,8 +125,14 @@ impl Owner {
                 }
             }
             let Some(request) = next.take().or_else(|| self.next_request(&mut queue)) else { return };
+            self.take_note(&request);
             match request {
-                Request::Write(batch, permit) => self.gather(batch, permit),
+                Request::Write(batch, permit) => {
+                    self.gather(batch, permit);
+                    if queue.is_empty() && self.compaction.is_none() {
+                        self.company.pause();
+                    }
+                }
                 Request::RemoveUnchanged(rows, permit, done) => self.remove_unchanged(&rows, permit, done),
                 Request::Get(key, done) => self.answer(done, |owner| owner.get(&key)),
                 Request::Scan(scan, done) => self.answer(done, |owner| owner.scan(&scan)),
@@ -143,6 +141,12 @@ impl Owner {
                 Request::Distrust(reason) => self.distrust(reason),
                 Request::Close(done) => return self.close(queue, done),
             }
+        }
+    }
+
+    fn take_note(&self, request: &Request) {
+        if request.is_awaited() {
+            self.company.taken();
         }
     }
 
@@ -172,7 +176,13 @@ impl Owner {
     #[allow(clippy::disallowed_methods, reason = "this is the store's own thread, which blocks on the disk anyway")]
     fn work_while_full(&mut self, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
         for _ in 0..FULL_REQUESTS {
-            match queue.try_recv() {
+            let request = queue.try_recv();
+            if let Ok(request) = &request
+                && !matches!(request, Request::Close(_))
+            {
+                self.take_note(request);
+            }
+            match request {
                 Ok(Request::Write(batch, permit)) => self.write_later(batch, permit),
                 Ok(Request::RemoveUnchanged(rows, permit, done)) => self.remove_unchanged(&rows, permit, done),
                 Ok(Request::Get(key, done)) => self.answer(done, |owner| owner.get(&key)),
@@ -435,57 +445,5 @@ impl Rows for Owner {
             Direction::Forward => self.take_rows(scan, range.map(owned)),
             Direction::Reverse => self.take_rows(scan, range.rev().map(owned)),
         }
-    }
-}
-
-/// Lets sled close its files, which a sled that gave up sometimes never does: then only a new process can go on with
-/// them.
-#[allow(clippy::disallowed_methods, reason = "sled may block for ever; this thread must not")]
-fn let_go(engine: Engine) -> Result<(), StoreError> {
-    let (gone, outcome) = std::sync::mpsc::channel();
-    let drop_it = move || {
-        drop(engine);
-        let _ = gone.send(());
-    };
-    let thread = thread::Builder::new().name("store-closer".to_owned());
-    thread.spawn(drop_it).map_err(|error| failure("start thread", &error))?;
-    outcome.recv_timeout(LET_GO_PATIENCE).map_err(|_| StoreError::Io {
-        operation: "open again",
-        message: "the engine does not let go of its files".to_owned(),
-    })
-}
-
-fn open_engine(directory: &Path) -> Result<Engine, StoreError> {
-    let config = sled::Config::new().path(directory).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let config = config.use_compression(false);
-    let is_held = |error: &StoreError| matches!(error, StoreError::InUse { .. });
-    let database = while_held(is_held, || config.open().map_err(|error| store_error("open", error)))?;
-    let file = File::open(directory.join("db")).map_err(|error| failure("open file", &error))?;
-    Ok(Engine { database, file })
-}
-
-fn add_to_rows(rows: &mut sled::Batch, batch: &WriteBatch) {
-    for change in &batch.changes {
-        match change {
-            Change::Put { key, value } => rows.insert(key.as_ref(), value.as_ref()),
-            Change::Delete { key } => rows.remove(key.as_ref()),
-        }
-    }
-}
-
-/// sled panics on some kinds of damage; that is damage too.
-fn guarded<T>(operation: &'static str, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(StoreError::Damaged { reason: format!("the engine panicked in {operation}") }))
-}
-
-fn store_error(operation: &'static str, error: sled::Error) -> StoreError {
-    match error {
-        // The one failure that sled tells of in words alone.
-        sled::Error::Io(error) if error.to_string().contains(LOCKED_MARK) => {
-            StoreError::InUse { holder: error.to_string() }
-        }
-        sled::Error::Io(error) => failure(operation, &error),
-        other => StoreError::Damaged { reason: other.to_string() },
     }
 }

@@ -17,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use futures::future::try_join_all;
 use holds::{HoldNews, LiveHolds};
 use rows::{OrderCounts, StockRow};
 
@@ -63,6 +64,8 @@ pub struct ListWriter {
     store: Arc<dyn Store>,
     recent: RecentStock,
     holds: LiveHolds,
+    /// SKU → the row in the store, as looked up and not used yet.
+    looked_up: BTreeMap<Sku, Option<StockRow>>,
     /// SKU → the row in the store, and the row to be.
     stock: BTreeMap<Sku, (Option<StockRow>, StockRow)>,
     orders: BTreeMap<OrderId, OrderItem>,
@@ -79,6 +82,7 @@ impl ListWriter {
         let mut writer = Self {
             recent: RecentStock::default(),
             holds: LiveHolds::default(),
+            looked_up: BTreeMap::new(),
             stock: BTreeMap::new(),
             orders: BTreeMap::new(),
             counts: OrderCounts::default(),
@@ -119,6 +123,7 @@ impl ListWriter {
 
     /// Forgets every row, gathered changes and cursors included.
     pub async fn drop_everything(&mut self) -> Result<(), ListError> {
+        self.looked_up.clear();
         self.stock.clear();
         self.orders.clear();
         self.counts = OrderCounts::default();
@@ -176,12 +181,23 @@ impl ListWriter {
         Ok(read_stock(&*self.store, sku).await?.map_or(0, |row| row.available))
     }
 
+    /// Reads at once what the store has of SKUs about which there will be news before the next flush.
+    pub async fn look_up(&mut self, skus: impl Iterator<Item = Sku>) -> Result<(), ListError> {
+        let unknown: Vec<Sku> = skus.filter(|sku| !self.stock.contains_key(sku)).collect();
+        let found = try_join_all(unknown.iter().map(|sku| read_stock(&*self.store, sku))).await?;
+        self.looked_up = unknown.into_iter().zip(found).collect();
+        Ok(())
+    }
+
     /// Takes news about a SKU; older than what is known changes nothing. Answers the units that can be sold.
     pub async fn note_stock(&mut self, group: GroupId, sku: &Sku, news: StockNews) -> Result<u64, ListError> {
         let (stored, mut row) = match self.stock.remove(sku) {
             Some(gathered) => gathered,
             None => {
-                let stored = read_stock(&*self.store, sku).await?;
+                let stored = match self.looked_up.remove(sku) {
+                    Some(stored) => stored,
+                    None => read_stock(&*self.store, sku).await?,
+                };
                 let empty = StockRow { group, sequence: Sequence::ZERO, available: 0, holds: 0, listing: None };
                 (stored.clone(), stored.unwrap_or(empty))
             }
@@ -239,12 +255,11 @@ impl ListWriter {
     /// orders each state has then.
     async fn put_orders(&self, batch: &mut WriteBatch) -> Result<OrderCounts, ListError> {
         let mut counts = self.counts;
-        for order in self.orders.values() {
+        let places = self.orders.values().map(|order| self.store.get(rows::order_place(order.id)));
+        let places = try_join_all(places).await?;
+        for (order, before) in self.orders.values().zip(places) {
             let place = rows::order_place(order.id);
-            let before: Option<OrderState> = match self.store.get(place.clone()).await? {
-                Some(bytes) => Some(rows::open(&bytes)?),
-                None => None,
-            };
+            let before: Option<OrderState> = before.map(|bytes| rows::open(&bytes)).transpose()?;
             batch.put(rows::order(order.state, order.created_at, order.id), rows::seal(order));
             if before == Some(order.state) {
                 continue;
