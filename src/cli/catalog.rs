@@ -30,7 +30,7 @@ pub(super) enum CatalogCommand {
 /// Which node, and as whom.
 #[derive(Args)]
 struct Shop {
-    /// Public address of the node. Without it, the node of the data directory
+    /// Public address of the node, e.g. http://127.0.0.1:8080. Without it, the node of the data directory
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Merchant key (`stockroom key create --role merchant`)
@@ -48,11 +48,11 @@ pub(super) struct ImportArguments {
     /// Form of the file, whatever its name
     #[arg(long)]
     format: Option<Format>,
-    /// Only check the rows; change nothing
+    /// Only check every row by itself; change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Go on behind this line of an import that stopped
-    #[arg(long, value_name = "LINE", default_value_t = 0)]
+    /// Go on behind this line of an import that stopped, as it said then
+    #[arg(long, value_name = "LINE", default_value_t = 0, hide_default_value = true)]
     resume_after: u64,
 }
 

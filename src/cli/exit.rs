@@ -19,7 +19,7 @@ pub enum Exit {
     Findings = 4,
     /// It may or may not have happened; running the same command again is safe.
     Unknown = 5,
-    /// Another process uses the data directory, or a newer version wrote it.
+    /// The data directory cannot be had: another process uses it, a newer version wrote it, it is something else.
     DataDirectory = 6,
 }
 
@@ -32,7 +32,7 @@ Exit codes:
   3  no node answered
   4  a check found something wrong (damage, a broken law, a refused row)
   5  the outcome is unknown; the same command can safely be run again
-  6  the data directory is in use, or written by a newer version";
+  6  the data directory is in use, not one, not ours to open, or written by a newer version";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -72,12 +72,21 @@ impl Failure {
 
     /// Tells the person and gives the process its exit code.
     pub(crate) fn report(self) -> ExitCode {
-        super::output::talk(format_args!("stockroom: {:#}", self.error));
+        super::output::talk(format_args!("stockroom: {}", told(&self.error)));
         if let Some(advice) = &self.advice {
             super::output::talk(format_args!("{advice}"));
         }
         self.exit.into()
     }
+}
+
+/// An error with its causes; some already say theirs, which is then not said again.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        before if before.ends_with(&cause) => told,
+        before => format!("{before}: {cause}"),
+    })
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -89,6 +98,13 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || std::io::Error::other("disk gone");
+        assert_eq!(told(&anyhow::Error::new(cause()).context("cannot read x")), "cannot read x: disk gone");
+        assert_eq!(told(&anyhow::Error::new(cause()).context("cannot read x: disk gone")), "cannot read x: disk gone");
+    }
 
     #[test]
     fn every_exit_code_is_listed_in_the_help() {

@@ -22,20 +22,20 @@ use crate::rng::Rng;
 /// What to do with keys.
 #[derive(Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make a key and print it: the last word of the output, shown this once
+    /// Make a key and print it as the last word; it is shown this once, only its hash is kept
     Create {
         /// What it may do
         #[arg(long)]
         role: KeyRole,
-        /// For people
-        #[arg(long, default_value = "")]
+        /// A note about whose it is, shown by `key list`
+        #[arg(long, default_value = "", hide_default_value = true)]
         label: String,
     },
     /// List keys, revoked ones included
     List,
-    /// Make a key worthless
+    /// Revoke a key: from now on it opens nothing
     Revoke {
-        /// Which: the id that `key list` shows
+        /// Its id, as `key list` shows it
         id: ApiKeyId,
     },
 }
@@ -43,9 +43,9 @@ pub(super) enum KeyCommand {
 /// A role, as typed.
 #[derive(Clone, Copy, ValueEnum)]
 pub(super) enum KeyRole {
-    /// Catalogue, stock and orders
+    /// Catalogue, stock and orders (/v1/admin)
     Merchant,
-    /// The operators' listener
+    /// The operators' listener, from elsewhere than loopback
     Ops,
 }
 

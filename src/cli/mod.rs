@@ -44,42 +44,44 @@ pub struct Cli {
 
 /// Options every command takes.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options of every command")]
 struct Shared {
-    /// Configuration file (TOML). Options: `stockroom config`
+    /// Configuration file (TOML); `stockroom config --defaults` prints one with every option explained
     #[arg(long, global = true, value_name = "FILE", env = "STOCKROOM_CONFIG")]
     config: Option<PathBuf>,
-    /// Data directory; overrides node.data_dir
+    /// Data directory; without it node.data_dir of the configuration, which is ./stockroom-data unless set
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Print machine-readable JSON on stdout
+    /// Print JSON on stdout, for programs
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a node
+    /// Run a node: the shop, in a data directory that is made at the first start
+    #[command(after_help = serve::HELP)]
     Serve(serve::ServeArguments),
-    /// Show how a running node is doing
+    /// Show how a running node is doing: ready or why not, shards, actors, quarantine, disk
     Status(status::StatusArguments),
     /// Create, list and revoke API keys
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Look into the journals of a data directory no node is using
+    /// Read and check the journals of a data directory while no node uses it
     #[command(subcommand)]
     Journal(journal::JournalCommand),
     /// Make, list, check and restore backups
     #[command(subcommand)]
     Backup(backup::BackupCommand),
-    /// Run the simulated payment provider as a process of its own, for payments.simulated_url
+    /// Run the simulated payment provider as a process of its own (payments.simulated_url)
     #[command(after_help = payments_simulator::HELP)]
     PaymentsSimulator(payments_simulator::SimulatorArguments),
-    /// Measure a running node
+    /// Drive a running node over HTTP and measure how fast it answers
     Bench(bench::BenchArguments),
-    /// Move the catalogue in and out as files
+    /// Import and export the catalogue as CSV or NDJSON files
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
-    /// Print the configuration in force, or the defaults
+    /// Print the configuration in force and where each value is from, or the defaults
     Config(config::ConfigArguments),
     /// Print the OpenAPI document of both listeners
     Openapi,

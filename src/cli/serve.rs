@@ -22,16 +22,22 @@ use crate::telemetry::Telemetry;
 const FIND_WAIT: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What it says and how it stops, for `--help`.
+pub(super) const HELP: &str = "\
+When it answers requests it prints one line of JSON: {\"ready\":true,\"http\":\"IP:PORT\",\"ops\":\"IP:PORT\",…}
+Logs go to stderr. SIGTERM and SIGINT stop it in order, a second one at once.";
+
 /// Arguments of `serve`.
 #[derive(Args)]
 pub(super) struct ServeArguments {
-    /// Address of the public listener; port 0 picks a free one. Overrides http.listen
+    /// Address of the public listener; port 0 picks a free one. Without it http.listen, 127.0.0.1:8080 unless set
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
-    /// Address of the ops listener. Overrides http.ops_listen
+    /// Address of the operators' listener; port 0 picks a free one. Without it http.ops_listen, 127.0.0.1:8081 unless
+    /// set
     #[arg(long, value_name = "IP:PORT")]
     ops_listen: Option<String>,
-    /// Fill the shop with the demo catalogue, unless it is there already
+    /// Fill the shop with a demo catalogue and stock, unless it is there already
     #[arg(long)]
     demo: bool,
 }

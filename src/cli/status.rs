@@ -10,7 +10,7 @@ use super::{Context, output};
 /// Arguments of `status`.
 #[derive(Args)]
 pub(super) struct StatusArguments {
-    /// Operators' address of the node. Without it, the node of the data directory
+    /// Operators' address of the node, e.g. http://127.0.0.1:8081. Without it, the node of the data directory
     #[arg(long, value_name = "URL")]
     ops: Option<String>,
 }

@@ -34,7 +34,8 @@ pub(super) struct Running {
 impl Running {
     pub async fn start(path: &Path) -> Self {
         let directory = DataDir::open(path).unwrap();
-        let Storage { log, store, checkpoints, turns, .. } = Storage::open(&directory, LOG_BYTES_MAX).await.unwrap();
+        let Storage { log, store, checkpoints, turns, .. } =
+            Storage::open(&directory, LOG_BYTES_MAX, u64::MAX).await.unwrap();
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
         let payments = PaymentCourier::new(Gateways::new([]), rng.clone(), CourierOptions::default());
         let clock = Arc::new(SystemClock::new());

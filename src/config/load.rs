@@ -172,7 +172,8 @@ impl Reader<'_> {
             Ok(value) => value,
             Err(error) => {
                 for error in error {
-                    self.report(&key, error.kind.to_string());
+                    let expected = if T::FORM.is_empty() { "" } else { "; expected " };
+                    self.report(&key, format!("{}{expected}{}", error.kind, T::FORM));
                 }
                 return None;
             }

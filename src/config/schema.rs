@@ -40,6 +40,8 @@ pub struct OptionInfo {
 pub(super) trait OptionValue: DeserializeOwned {
     /// The unit its type implies.
     const UNIT: &'static str = "";
+    /// What it looks like, where that is not plain.
+    const FORM: &'static str = "";
 
     /// The number its bounds speak about.
     fn magnitude(&self) -> Option<u64> {
@@ -153,7 +155,10 @@ impl OptionValue for LogFormat {}
 impl OptionValue for String {}
 impl OptionValue for bool {}
 impl OptionValue for PathBuf {}
-impl OptionValue for SocketAddr {}
+
+impl OptionValue for SocketAddr {
+    const FORM: &'static str = "an IP address and a port, e.g. 127.0.0.1:8080";
+}
 
 /// Turns the table into one struct per section, `Config`, and `SECTIONS`.
 macro_rules! options {

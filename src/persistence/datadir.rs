@@ -64,6 +64,12 @@ pub enum DataDirError {
         /// What gives it away.
         reason: String,
     },
+    /// To be filled, and filled already.
+    #[error("{path} is a data directory already")]
+    Occupied {
+        /// Which directory.
+        path: String,
+    },
     /// The operating system refused.
     #[error("cannot {operation} {path}: {source}")]
     Io {
@@ -107,8 +113,7 @@ impl DataDir {
         fs::create_dir_all(root).map_err(|source| io_error("create", root, source))?;
         let lock = lock(root)?;
         if Self::is_initialised(root) {
-            let reason = "it is one already; restore into an empty directory".to_owned();
-            return Err(DataDirError::Foreign { path: root.display().to_string(), reason });
+            return Err(DataDirError::Occupied { path: root.display().to_string() });
         }
         refuse_foreign(root)?;
         Ok(Self { root: root.to_path_buf(), _lock: lock })

@@ -12,6 +12,7 @@
 //! leaves a mark in the directory, so that the next start does not trust it: it is then set aside and rebuilt from
 //! checkpoint and log.
 
+mod intact;
 mod owner;
 mod unflushed;
 
@@ -27,6 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::store::{Reads, Row, Scan, Store, StoreError, WriteBatch};
 use owner::Owner;
+pub(super) use owner::settle_renaming;
 
 /// Requests waiting before `write` waits.
 const QUEUE_REQUESTS_MAX: usize = 1024;
@@ -57,15 +59,18 @@ pub struct SledStore {
 impl SledStore {
     /// Opens or creates the store. Blocks while sled recovers. An error other than [`StoreError::Io`] means: set the
     /// directory aside and rebuild.
+    ///
+    /// Its file is made anew when it has `compact_bytes_min` bytes and twice as many as when it was last made anew.
     #[allow(clippy::disallowed_methods, reason = "sled blocks; this is its thread")]
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path, compact_bytes_min: u64) -> Result<Self, StoreError> {
+        settle_renaming(directory)?;
         let is_new = !directory.join("db").exists();
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let depth = Arc::new(AtomicUsize::new(0));
         let (opened, outcome) = std::sync::mpsc::channel();
         let (path, thread_depth) = (directory.to_path_buf(), depth.clone());
         let (failed, failure) = watch::channel(None);
-        let run = move || match Owner::open(&path, failed, thread_depth) {
+        let run = move || match Owner::open(&path, compact_bytes_min, failed, thread_depth) {
             Ok(owner) => {
                 if opened.send(Ok(())).is_ok() {
                     owner.run(queue);
@@ -170,6 +175,9 @@ fn failure(operation: &'static str, error: &io::Error) -> StoreError {
 }
 
 #[cfg(test)]
+mod compaction_tests;
+
+#[cfg(test)]
 mod tests {
     use tempfile::TempDir;
 
@@ -191,7 +199,7 @@ mod tests {
             if let Some(last) = self.directories.last() {
                 copy_directory(last.path(), fresh.path());
             }
-            let store = Arc::new(SledStore::open(fresh.path()).unwrap());
+            let store = Arc::new(SledStore::open(fresh.path(), u64::MAX).unwrap());
             self.directories.push(fresh);
             self.running.push(store.clone());
             Some(store)
@@ -220,7 +228,7 @@ mod tests {
     async fn a_closed_directory_can_be_opened_again_at_once() {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..3 {
-            let store = SledStore::open(directory.path()).unwrap();
+            let store = SledStore::open(directory.path(), u64::MAX).unwrap();
             store.close().await;
         }
     }
@@ -228,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn a_crash_leaves_a_prefix_of_the_batches() {
         let directory = tempfile::tempdir().unwrap();
-        let store = SledStore::open(directory.path()).unwrap();
+        let store = SledStore::open(directory.path(), u64::MAX).unwrap();
         for number in 0..2000_u64 {
             let mut batch = WriteBatch::default();
             batch.put("last", number.to_be_bytes().to_vec());
@@ -238,7 +246,7 @@ mod tests {
         store.get("last".into()).await.unwrap();
         let image = tempfile::tempdir().unwrap();
         copy_directory(directory.path(), image.path());
-        let recovered = SledStore::open(image.path()).unwrap();
+        let recovered = SledStore::open(image.path(), u64::MAX).unwrap();
         let last = recovered.get("last".into()).await.unwrap();
         let last =
             last.map(|bytes| u64::from_be_bytes(bytes.as_ref().try_into().unwrap())).expect("some flush happened");

@@ -22,6 +22,12 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
+/// Makes a merchant's key for a directory, with or without a node.
+pub fn merchant_key(data: &Path) -> String {
+    let created = stdout(&run(data, &["key", "create", "--role", "merchant"]));
+    created.split_whitespace().last().unwrap().to_owned()
+}
+
 /// A serving node, killed when dropped.
 pub struct Node {
     process: Child,
@@ -36,11 +42,17 @@ impl Node {
 
     /// A node without a catalogue unless `arguments` say otherwise.
     pub fn start(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(data, arguments, &[])
+    }
+
+    /// The same with these environment variables.
+    pub fn start_with(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let errors = tempfile::NamedTempFile::new().unwrap();
         let mut process = stockroom(data)
             .args(["serve", "--ops-listen", "127.0.0.1:0"])
             .args(if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(errors.reopen().unwrap())
             .spawn()
@@ -52,6 +64,11 @@ impl Node {
         let ready = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("readiness line {line:?}: {error}; the node said:\n{}", said()));
         Self { process, ready, _stdout: stdout }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn terminate(mut self) -> std::process::ExitStatus {
@@ -80,8 +97,7 @@ pub struct Api {
 impl Api {
     /// Makes a merchant key for the node of this directory.
     pub fn to(node: &Node, data: &Path) -> Self {
-        let created = stdout(&run(data, &["key", "create", "--role", "merchant"]));
-        let key = created.split_whitespace().last().unwrap().to_owned();
+        let key = merchant_key(data);
         // Refused when another test was first, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = format!("http://{}", node.ready["http"].as_str().unwrap());

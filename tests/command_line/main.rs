@@ -5,9 +5,12 @@
 mod backup;
 mod bench;
 mod catalog;
+mod freshness;
+mod help;
 mod kit;
 mod payments_simulator;
 mod quick_start;
+mod streaming;
 
 use std::path::Path;
 

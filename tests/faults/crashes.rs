@@ -46,6 +46,8 @@ async fn an_order_is_there_in_the_same_state_after_a_kill() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thirty_kills_under_load_lose_nothing_that_was_acknowledged() {
     let (home, book) = (Home::new(), Book::default());
+    // So small that some kills come while the store is being made anew.
+    home.set("STOCKROOM_STORAGE__STORE_COMPACT_BYTES_MIN", "1048576");
     let client = Client::new(&home);
     let mut shop = home.start().await;
     client.list(&SKUS, 1250).await;
@@ -83,6 +85,9 @@ async fn thirty_kills_under_load_lose_nothing_that_was_acknowledged() {
         assert!(summary.endings.contains_key(state), "no order was {state}: {summary:?}");
     }
     shop.kill().await;
+    let log = home.log();
+    assert!(log.contains("the store was made anew"), "the store was never made anew");
+    assert!(!log.contains("the store cannot be used"), "what a kill leaves was taken for damage");
     crate::verify::sound(&home);
 }
 

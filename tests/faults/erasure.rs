@@ -17,7 +17,7 @@ const EMAIL: &str = "ada.lovelace@example.org";
 
 /// The data keys in a stopped shop's store.
 async fn data_keys(home: &Home) -> Vec<[u8; 32]> {
-    let store = SledStore::open(&home.data().join("sled")).unwrap();
+    let store = SledStore::open(&home.data().join("sled"), u64::MAX).unwrap();
     let (from, to) = (Bytes::new(), keys::end_of_groups());
     let scan = Scan { from, to, direction: Direction::Forward, rows_max: usize::MAX, bytes_max: usize::MAX };
     let rows = store.scan(scan).await.unwrap();

@@ -39,7 +39,7 @@ pub type Forged = (AnyEvent, AnyReply);
 /// Appends records of this age to an entity's journal; it wants attention at `wake_at` afterwards.
 pub async fn append(home: &Home, entity: &EntityId, forged: Vec<Forged>, wake_at: Option<Timestamp>, age: Duration) {
     let directory = DataDir::open(home.data()).unwrap();
-    let storage = Storage::open(&directory, LOG_BYTES_MAX).await.unwrap();
+    let storage = Storage::open(&directory, LOG_BYTES_MAX, u64::MAX).await.unwrap();
     let rng = Arc::new(SeededRng::stream(9, "forge"));
     let seams = Seams {
         clock: Arc::new(SystemClock::new()),
@@ -94,7 +94,7 @@ pub struct Offline {
 impl Offline {
     pub async fn open(home: &Home) -> Self {
         let directory = DataDir::open(home.data()).unwrap();
-        Self { storage: Storage::open(&directory, LOG_BYTES_MAX).await.unwrap(), _directory: directory }
+        Self { storage: Storage::open(&directory, LOG_BYTES_MAX, u64::MAX).await.unwrap(), _directory: directory }
     }
 
     pub fn store(&self) -> Arc<dyn Store> {

@@ -29,6 +29,7 @@ mod payment_notices;
 mod poison;
 mod remote_payments;
 mod replays;
+mod steady;
 mod stopping;
 mod streams;
 mod stuck;

@@ -217,6 +217,18 @@ async fn units_held_for_an_order_nobody_knows_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn units_sold_to_nobody_are_found() {
+    let home = shop_with_a_past().await;
+    let hold = HoldId([13; 16]);
+    let committed = (AnyEvent::Stock(StockEvent::Committed { hold }), AnyReply::Stock(StockReply::Committed { hold }));
+    let sale = vec![received(5), reserved(hold, Holder::Order(OrderId([8; 16])), None), committed];
+    let wake_at = forge::wake_of(&home, &item()).await;
+    forge::append(&home, &item(), sale, wake_at, NOW).await;
+    let report = found(&home, "books", "BOOK-2");
+    assert_eq!(report["findings_total"], 1, "no hold is left, and every entity is sound by itself: {report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_a_cart_handed_over_and_that_does_not_exist_is_found() {
     let home = shop_with_a_past().await;
     let cart = EntityId::cart(CartId([21; 16]));

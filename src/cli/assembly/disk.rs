@@ -34,7 +34,9 @@ impl Disk {
     /// Opens, and on first use makes, the data directory of the configuration.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let directory = Arc::new(DataDir::open(&config.node.data_dir).map_err(refused)?);
-        let storage = Storage::open(&directory, config.storage.log_bytes_max.0).await.map_err(unusable)?;
+        let sizes = &config.storage;
+        let storage = Storage::open(&directory, sizes.log_bytes_max.0, sizes.store_compact_bytes_min.0);
+        let storage = storage.await.map_err(unusable)?;
         let Storage { log, store, checkpoints, turns, .. } = storage;
         Ok(Self { directory, log, engine: store.clone(), store, checkpoints, turns })
     }

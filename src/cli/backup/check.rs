@@ -75,9 +75,9 @@ async fn fill(manifest: &Manifest, path: &Path, target: &Path) -> Result<(), Fai
     let restored = restore::restore(manifest, path, target, &move |bytes| watched.inc(bytes)).await;
     bar.finish_and_clear();
     restored.map_err(|error| match error {
-        RestoreError::Directory(refused @ (DataDirError::Foreign { .. } | DataDirError::InUse { .. })) => {
-            Failure::new(Exit::DataDirectory, refused).advise("name a missing or empty directory with --data")
-        }
+        RestoreError::Directory(
+            refused @ (DataDirError::Foreign { .. } | DataDirError::InUse { .. } | DataDirError::Occupied { .. }),
+        ) => Failure::new(Exit::DataDirectory, refused).advise("name a missing or empty directory with --data"),
         other => Failure::new(Exit::Failed, other)
             .advise("nothing can be served from the half-filled directory: remove it and try again"),
     })

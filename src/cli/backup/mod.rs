@@ -33,14 +33,14 @@ pub(super) enum BackupCommand {
     },
     /// List the backups in a directory
     List {
-        /// Which; without it, `backups` in the data directory
+        /// The directory given to `create --to`; without it, `backups` in the data directory
         directory: Option<PathBuf>,
     },
     /// Check every checksum of a backup, then restore it aside and replay every record against every law
     Verify(VerifyArguments),
-    /// Fill an empty data directory (--data) from a backup, after checking its checksums
+    /// Fill a missing or empty data directory (--data) from a backup, after checking its checksums
     Restore {
-        /// The backup
+        /// The backup's directory, as `create` printed it
         backup: PathBuf,
     },
 }
@@ -48,7 +48,7 @@ pub(super) enum BackupCommand {
 /// Arguments of `backup verify`.
 #[derive(Args)]
 pub(super) struct VerifyArguments {
-    /// The backup
+    /// The backup's directory, as `create` printed it
     backup: PathBuf,
     /// Only read the files and compare their checksums
     #[arg(long)]

@@ -32,13 +32,13 @@ pub(super) struct BenchArguments {
     /// Public address of the node (plain HTTP)
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// Clients, one connection each
+    /// How many clients, one connection each
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
-    /// Measured seconds
+    /// Seconds that are measured
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     duration: u64,
-    /// Seconds before measuring starts
+    /// Seconds of load before measuring starts
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     warmup: u64,
     /// Open loop: operations per second of all clients together. Without it, closed loop

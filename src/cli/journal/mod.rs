@@ -23,16 +23,16 @@ use crate::persistence::log::GroupId;
 pub(super) enum JournalCommand {
     /// List entities, or the records of one
     Inspect(InspectArguments),
-    /// Replay every journal and check every law
+    /// Replay every journal and check every law; exits with 4 when something is wrong
     Verify,
 }
 
 /// Arguments of `journal inspect`.
 #[derive(Args)]
 pub(super) struct InspectArguments {
-    /// Which entity, e.g. stock/TEA-001-50; without it, entities are listed
+    /// Whose records, e.g. stock/TEA-001-50, order/ID, cart/ID, product/ID; without it, entities are listed
     entity: Option<EntityId>,
-    /// First record shown
+    /// Sequence of the first record shown
     #[arg(long, default_value_t = 1)]
     from: u64,
     /// Most records or entities shown

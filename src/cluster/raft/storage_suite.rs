@@ -54,7 +54,7 @@ impl StoreBuilder<TypeConfig, LogAdapter, StateMachine, tempfile::TempDir> for O
             applied: [].into(),
         };
         let log = Arc::new(RaftEngineLog::open(&options).unwrap());
-        let store = Arc::new(SledStore::open(&directory.path().join("sled")).unwrap());
+        let store = Arc::new(SledStore::open(&directory.path().join("sled"), u64::MAX).unwrap());
         let files = Arc::new(DiskFiles::open(&directory.path().join("checkpoints")).unwrap());
         let (log, machine) = adapters(log, store, files).await;
         Ok((directory, log, machine))

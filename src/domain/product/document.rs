@@ -13,26 +13,28 @@ const CATEGORY_BYTES_MAX: usize = 200;
 /// Longest media URL, in bytes.
 const MEDIA_BYTES_MAX: usize = 2_000;
 
-/// Rejects with `InvalidRequest`, naming the first field that is not allowed.
-pub fn check(document: &ProductDocument) -> Result<(), Rejection> {
-    require((1..=TITLE_BYTES_MAX).contains(&document.title.len()), "title", || {
-        format!("expected 1 to {TITLE_BYTES_MAX} bytes")
-    })?;
-    at_most(document.description.len(), DESCRIPTION_BYTES_MAX, "description", "bytes")?;
-    at_most(document.categories.len(), CATEGORIES_MAX, "categories", "entries")?;
-    at_most(document.media.len(), MEDIA_MAX, "media", "entries")?;
-    at_most(document.attributes.0.len(), JsonText::BYTES_MAX, "attributes", "bytes as JSON")?;
-    for (index, category) in document.categories.iter().enumerate() {
-        require((1..=CATEGORY_BYTES_MAX).contains(&category.len()), &format!("categories[{index}]"), || {
-            format!("expected 1 to {CATEGORY_BYTES_MAX} bytes")
+impl ProductDocument {
+    /// Whether any shop may have it. Rejects with `InvalidRequest`, naming the first field that is not allowed.
+    pub fn check(&self) -> Result<(), Rejection> {
+        require((1..=TITLE_BYTES_MAX).contains(&self.title.len()), "title", || {
+            format!("expected 1 to {TITLE_BYTES_MAX} bytes")
         })?;
+        at_most(self.description.len(), DESCRIPTION_BYTES_MAX, "description", "bytes")?;
+        at_most(self.categories.len(), CATEGORIES_MAX, "categories", "entries")?;
+        at_most(self.media.len(), MEDIA_MAX, "media", "entries")?;
+        at_most(self.attributes.0.len(), JsonText::BYTES_MAX, "attributes", "bytes as JSON")?;
+        for (index, category) in self.categories.iter().enumerate() {
+            require((1..=CATEGORY_BYTES_MAX).contains(&category.len()), &format!("categories[{index}]"), || {
+                format!("expected 1 to {CATEGORY_BYTES_MAX} bytes")
+            })?;
+        }
+        for (index, url) in self.media.iter().enumerate() {
+            require((1..=MEDIA_BYTES_MAX).contains(&url.len()), &format!("media[{index}]"), || {
+                format!("expected 1 to {MEDIA_BYTES_MAX} bytes")
+            })?;
+        }
+        check_variants(self)
     }
-    for (index, url) in document.media.iter().enumerate() {
-        require((1..=MEDIA_BYTES_MAX).contains(&url.len()), &format!("media[{index}]"), || {
-            format!("expected 1 to {MEDIA_BYTES_MAX} bytes")
-        })?;
-    }
-    check_variants(document)
 }
 
 fn check_variants(document: &ProductDocument) -> Result<(), Rejection> {

@@ -136,7 +136,7 @@ impl Entity for Product {
 impl Product {
     fn put(&self, document: &Arc<ProductDocument>, expected_version: Option<u64>) -> Decided {
         self.check_version(expected_version)?;
-        document::check(document)?;
+        document.check()?;
         if self.document.as_ref() == Some(document) && self.conflicts.is_empty() {
             let reply = ProductReply::Put { version: self.version, created: false, changed: false };
             return Ok(Decision::new(Vec::new(), reply));

@@ -9,6 +9,10 @@
 //! every write, because sled gives up for good when it runs into a full disk. Should that happen nevertheless, the
 //! directory is opened again, and all that sled may not have in its file is done again. Anything else that goes wrong
 //! is final: see [`Owner::fail`].
+//!
+//! Between requests it may be copying itself into a smaller file: see [`compaction`].
+
+mod compaction;
 
 use std::cell::Cell;
 use std::fs::File;
@@ -23,10 +27,12 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::unflushed::{Overlay, Unflushed};
-use super::{Request, failure};
+use super::{Request, failure, intact};
 use crate::persistence::memory::take_limited;
 use crate::persistence::patience::while_held;
 use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch, removal_of_unchanged};
+pub(in crate::persistence) use compaction::settle_renaming;
+use compaction::{Compaction, Schedule};
 
 /// sled's page cache. More costs memory beyond what it says; the journal is mostly read once.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -46,6 +52,8 @@ const FULL_REQUESTS: usize = 256;
 const ROOM_BYTES: u64 = 4 << 20;
 /// What sled says when somebody else has its directory.
 const LOCKED_MARK: &str = "could not acquire lock";
+/// Most requests between two pages of a copy.
+const PAGE_REQUESTS: usize = 16;
 /// How long sled may take to let go of its files once it has given up.
 const LET_GO_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -73,28 +81,50 @@ pub(super) struct Owner {
     /// Tells of the first failure that waiting does not cure; everything after it fails the same way.
     failure: watch::Sender<Option<StoreError>>,
     depth: Arc<AtomicUsize>,
+    schedule: Schedule,
+    compaction: Option<Compaction>,
+    /// Requests taken since a page was last copied.
+    since_page: usize,
 }
 
 impl Owner {
     /// Opens or creates the store. Blocks while sled recovers.
     pub(super) fn open(
         directory: &Path,
+        compact_bytes_min: u64,
         failure: watch::Sender<Option<StoreError>>,
         depth: Arc<AtomicUsize>,
     ) -> Result<Self, StoreError> {
         if let Ok(reason) = std::fs::read_to_string(directory.join(DAMAGE_MARK)) {
             return Err(StoreError::Damaged { reason });
         }
+        intact::verify(directory)?;
         let engine = Some(guarded("open", || open_engine(directory))?);
+        let schedule = Schedule::of(directory, compact_bytes_min);
         let directory = directory.to_path_buf();
         let (unflushed, overlay, permits) = (Unflushed::default(), Overlay::default(), Vec::new());
         let (gave_up, waits_for_room) = (Cell::new(false), false);
-        Ok(Self { directory, engine, gave_up, unflushed, overlay, waits_for_room, permits, failure, depth })
+        let (compaction, since_page) = (None, 0);
+        Ok(Self {
+            schedule,
+            directory,
+            engine,
+            gave_up,
+            unflushed,
+            overlay,
+            waits_for_room,
+            permits,
+            failure,
+            depth,
+            compaction,
+            since_page,
+        })
     }
 
     /// Works until closed or until nobody can ask any more.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut next = None;
+        self.begin_copy_if_due();
         loop {
             if self.waits_for_room && next.is_none() {
                 match self.work_while_full(&mut queue) {
@@ -102,7 +132,7 @@ impl Owner {
                     None => continue,
                 }
             }
-            let Some(request) = next.take().or_else(|| queue.blocking_recv()) else { return };
+            let Some(request) = next.take().or_else(|| self.next_request(&mut queue)) else { return };
             match request {
                 Request::Write(batch, permit) => self.gather(batch, permit),
                 Request::RemoveUnchanged(rows, permit, done) => self.remove_unchanged(&rows, permit, done),
@@ -112,6 +142,27 @@ impl Owner {
                 Request::Sync(done) => self.answer(done, Self::sync),
                 Request::Distrust(reason) => self.distrust(reason),
                 Request::Close(done) => return self.close(queue, done),
+            }
+        }
+    }
+
+    /// Waits for a request; copies meanwhile if there is something to copy, and now and then when there is no pause.
+    fn next_request(&mut self, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        loop {
+            if self.compaction.is_none() {
+                return queue.blocking_recv();
+            }
+            match queue.try_recv() {
+                Ok(request) if self.since_page < PAGE_REQUESTS => {
+                    self.since_page += 1;
+                    return Some(request);
+                }
+                Ok(request) => {
+                    self.copy_page();
+                    return Some(request);
+                }
+                Err(mpsc::error::TryRecvError::Empty) => self.copy_page(),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
             }
         }
     }
@@ -180,6 +231,7 @@ impl Owner {
     /// From now on waits for room: what sled holds in memory may be half of a batch, so the overlay covers all of it.
     fn wait_for_room(&mut self) {
         tracing::error!("the disk is full: the store waits for room, reads go on");
+        self.abandon_copy();
         self.overlay = Overlay::of(&self.unflushed);
         self.waits_for_room = true;
     }
@@ -254,6 +306,7 @@ impl Owner {
         {
             tracing::error!(%error, %unmarked, "the store is damaged and could not be marked so; remove it by hand");
         }
+        self.abandon_copy();
         self.overlay.clear();
         self.waits_for_room = false;
         self.permits.clear();
@@ -294,6 +347,7 @@ impl Owner {
             }
         }
         self.give(rows)?;
+        self.copy_follows();
         self.overlay.clear();
         if self.unflushed.bytes() >= FLUSH_BYTES { self.flush() } else { Ok(()) }
     }
@@ -318,6 +372,7 @@ impl Owner {
     fn flush(&mut self) -> Result<(), StoreError> {
         self.noting("flush", self.engine()?.database.flush())?;
         self.unflushed.clear();
+        self.begin_copy_if_due();
         Ok(())
     }
 
@@ -347,6 +402,7 @@ impl Owner {
             tracing::warn!(%error, "the store could not be synced when closing; the log will replay what is missing");
         }
         drop(queue);
+        self.abandon_copy();
         if let Some(engine) = self.engine.take_if(|_| self.gave_up.get())
             && let Err(error) = let_go(engine)
         {

@@ -20,6 +20,7 @@ use crate::domain::entity::{Codec, Fingerprint, Stamp};
 use crate::domain::ids::{CommandId, EntityId, ProductId};
 use crate::domain::product::{ProductCommand, ProductReply};
 use crate::domain::registry::{AnyCommand, AnyReply};
+use crate::domain::rejection::Rejection;
 use crate::persistence::codec::Bincode;
 
 /// Commands in flight: enough for the group commit to fill, few enough to leave room for shoppers.
@@ -46,7 +47,7 @@ pub struct ImportOptions {
     pub run: ImportRun,
     /// Rows up to this line are in already; 0 for a fresh import.
     pub resume_after: u64,
-    /// Only parse and check; send nothing.
+    /// Only check what can be checked without the shop; send nothing.
     pub dry_run: bool,
 }
 
@@ -156,6 +157,9 @@ impl Import {
         if line <= self.options.resume_after {
             return Ok(settled(line, Outcome::Skipped));
         }
+        if let Err(rejection) = product.document.check() {
+            return Ok(settled(line, Outcome::Failed(refused(line, &rejection))));
+        }
         if self.options.dry_run {
             return Ok(settled(line, Outcome::Checked));
         }
@@ -187,6 +191,14 @@ impl Import {
     }
 }
 
+/// What no shop would have, told by its field.
+fn refused(line: u64, rejection: &Rejection) -> RowError {
+    match rejection {
+        Rejection::InvalidRequest { field, reason } => RowError::new(line, field, reason),
+        other => RowError::new(line, "", other),
+    }
+}
+
 fn settled(line: u64, outcome: Outcome) -> Sent {
     Box::pin(std::future::ready((line, Ok(outcome))))
 }
@@ -204,7 +216,8 @@ async fn put(ask: &dyn Ask, line: u64, request: Request) -> Result<Outcome, AskE
             Err(error) => error,
         };
         match &error {
-            AskError::Rejected(_) | AskError::Quarantined { .. } | AskError::Panicked => {
+            AskError::Rejected(rejection) => return Ok(Outcome::Failed(refused(line, rejection))),
+            AskError::Quarantined { .. } | AskError::Panicked => {
                 return Ok(Outcome::Failed(RowError::new(line, "", error)));
             }
             AskError::Overloaded { retry_after } if attempt < ATTEMPTS_MAX => {

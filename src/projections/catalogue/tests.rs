@@ -257,6 +257,44 @@ async fn a_dry_run_reports_errors_and_sends_nothing() {
     assert_eq!((report.failed, report.errors[0].line, shop.asked.lock().unwrap().len()), (1, 2, 0));
 }
 
+#[tokio::test]
+async fn a_product_no_shop_may_have_is_refused_by_its_field_whether_it_is_a_dry_run_or_not() {
+    let shop = Arc::new(Shop::default());
+    let (untitled, field) = (file(&[("a", "A"), ("b", "")]), "title".to_owned());
+    for dry_run in [true, false] {
+        let report = import(&shop, ImportOptions { dry_run, ..options(1) }, &untitled).await;
+        assert_eq!((report.failed, report.created), (1, u64::from(!dry_run)));
+        assert_eq!((report.errors[0].line, &report.errors[0].field), (2, &field), "{report:?}");
+    }
+}
+
+/// A shop that is asked and never answers.
+#[derive(Default)]
+struct Silent {
+    asked: std::sync::atomic::AtomicU64,
+}
+
+#[async_trait]
+impl Ask for Silent {
+    async fn ask(&self, _: Request) -> Result<Answer, AskError> {
+        self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shop_that_is_behind_stops_the_reading() {
+    let shop = Arc::new(Silent::default());
+    let mut import = Import::new(shop.clone(), options(1));
+    let ids: Vec<String> = (0..500).map(|number| format!("p{number}")).collect();
+    let rows: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), "A")).collect();
+    let (rows, mut taken) = (parse(CatalogueFormat::NdJson, file(&rows).as_bytes()), 0_u64);
+    let rows = rows.into_iter().inspect(|_| taken += 1);
+    let waits = tokio::time::timeout(std::time::Duration::from_secs(3_600), import.take(rows)).await;
+    assert!(waits.is_err(), "it goes on without answers");
+    assert_eq!((taken, shop.asked.load(std::sync::atomic::Ordering::Relaxed)), (33, 32));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unknown_outcome_is_asked_again_with_the_same_command() {
     let shop = Arc::new(Shop::default());
