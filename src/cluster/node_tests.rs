@@ -18,6 +18,7 @@ use crate::domain::stock::{StockCommand, StockReply};
 use crate::payments::courier::{CourierOptions, PaymentCourier};
 use crate::payments::gateway::Gateways;
 use crate::persistence::datadir::DataDir;
+use crate::persistence::sled_store::StoreOptions;
 use crate::persistence::storage::Storage;
 use crate::rng::{Rng, SeededRng};
 
@@ -35,7 +36,7 @@ impl Running {
     pub async fn start(path: &Path) -> Self {
         let directory = DataDir::open(path).unwrap();
         let Storage { log, store, checkpoints, turns, .. } =
-            Storage::open(&directory, LOG_BYTES_MAX, u64::MAX).await.unwrap();
+            Storage::open(&directory, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap();
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
         let payments = PaymentCourier::new(Gateways::new([]), rng.clone(), CourierOptions::default());
         let clock = Arc::new(SystemClock::new());

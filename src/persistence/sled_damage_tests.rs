@@ -10,7 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::sled_store::SledStore;
+use super::sled_store::{SledStore, StoreOptions};
 use super::store::{Direction, Scan, Store, WriteBatch};
 
 const BATCHES: u64 = 300;
@@ -43,7 +43,7 @@ fn expected(last: Option<u64>) -> BTreeMap<Bytes, Bytes> {
 }
 
 async fn contents(directory: &Path) -> Option<BTreeMap<Bytes, Bytes>> {
-    let store = SledStore::open(directory, u64::MAX).ok()?;
+    let store = SledStore::open(directory, StoreOptions::default()).ok()?;
     let scan = Scan {
         from: Bytes::new(),
         to: Bytes::from_static(&[0xff]),
@@ -80,7 +80,7 @@ async fn damaged_files_give_an_error_or_an_earlier_state() {
 /// Leaves a closed directory, or what a crash leaves.
 async fn write_everything(directory: &Path, cleanly_closed: bool) {
     let live = tempfile::tempdir().unwrap();
-    let store = SledStore::open(live.path(), u64::MAX).unwrap();
+    let store = SledStore::open(live.path(), StoreOptions::default()).unwrap();
     for number in 0..BATCHES {
         store.write(batch(number)).await.unwrap();
         if number % 50 == 0 {

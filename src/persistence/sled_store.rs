@@ -45,6 +45,22 @@ enum Request {
     Close(oneshot::Sender<()>),
 }
 
+/// When the store's file is made anew.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// It has at least so many bytes, and twice as many as when it was last made anew.
+    pub compact_bytes_min: u64,
+    /// So many bytes of the disk stay free meanwhile.
+    pub reserve_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    /// Never.
+    fn default() -> Self {
+        Self { compact_bytes_min: u64::MAX, reserve_bytes: 0 }
+    }
+}
+
 /// A store in a directory of its own.
 pub struct SledStore {
     requests: mpsc::Sender<Request>,
@@ -59,10 +75,8 @@ pub struct SledStore {
 impl SledStore {
     /// Opens or creates the store. Blocks while sled recovers. An error other than [`StoreError::Io`] means: set the
     /// directory aside and rebuild.
-    ///
-    /// Its file is made anew when it has `compact_bytes_min` bytes and twice as many as when it was last made anew.
     #[allow(clippy::disallowed_methods, reason = "sled blocks; this is its thread")]
-    pub fn open(directory: &Path, compact_bytes_min: u64) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         settle_renaming(directory)?;
         let is_new = !directory.join("db").exists();
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
@@ -70,7 +84,7 @@ impl SledStore {
         let (opened, outcome) = std::sync::mpsc::channel();
         let (path, thread_depth) = (directory.to_path_buf(), depth.clone());
         let (failed, failure) = watch::channel(None);
-        let run = move || match Owner::open(&path, compact_bytes_min, failed, thread_depth) {
+        let run = move || match Owner::open(&path, options, failed, thread_depth) {
             Ok(owner) => {
                 if opened.send(Ok(())).is_ok() {
                     owner.run(queue);
@@ -199,7 +213,7 @@ mod tests {
             if let Some(last) = self.directories.last() {
                 copy_directory(last.path(), fresh.path());
             }
-            let store = Arc::new(SledStore::open(fresh.path(), u64::MAX).unwrap());
+            let store = Arc::new(SledStore::open(fresh.path(), StoreOptions::default()).unwrap());
             self.directories.push(fresh);
             self.running.push(store.clone());
             Some(store)
@@ -228,7 +242,7 @@ mod tests {
     async fn a_closed_directory_can_be_opened_again_at_once() {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..3 {
-            let store = SledStore::open(directory.path(), u64::MAX).unwrap();
+            let store = SledStore::open(directory.path(), StoreOptions::default()).unwrap();
             store.close().await;
         }
     }
@@ -236,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn a_crash_leaves_a_prefix_of_the_batches() {
         let directory = tempfile::tempdir().unwrap();
-        let store = SledStore::open(directory.path(), u64::MAX).unwrap();
+        let store = SledStore::open(directory.path(), StoreOptions::default()).unwrap();
         for number in 0..2000_u64 {
             let mut batch = WriteBatch::default();
             batch.put("last", number.to_be_bytes().to_vec());
@@ -246,7 +260,7 @@ mod tests {
         store.get("last".into()).await.unwrap();
         let image = tempfile::tempdir().unwrap();
         copy_directory(directory.path(), image.path());
-        let recovered = SledStore::open(image.path(), u64::MAX).unwrap();
+        let recovered = SledStore::open(image.path(), StoreOptions::default()).unwrap();
         let last = recovered.get("last".into()).await.unwrap();
         let last =
             last.map(|bytes| u64::from_be_bytes(bytes.as_ref().try_into().unwrap())).expect("some flush happened");

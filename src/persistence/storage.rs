@@ -18,7 +18,7 @@ use super::files::DiskFiles;
 use super::journal::{Journal, JournalError};
 use super::log::{GroupId, Log, LogError};
 use super::raft_engine_log::{LogOptions, RaftEngineLog};
-use super::sled_store::{SledStore, settle_renaming};
+use super::sled_store::{SledStore, StoreOptions, settle_renaming};
 use super::store::{Store, StoreError};
 use super::turns::Turns;
 
@@ -75,30 +75,30 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Opens everything in a data directory, repairing what can be repaired. The sizes are those of the configuration:
-    /// `storage.log_bytes_max`, `storage.store_compact_bytes_min`.
-    pub async fn open(data: &DataDir, log_bytes_max: u64, compact_bytes_min: u64) -> Result<Self, StorageError> {
+    /// Opens everything in a data directory, repairing what can be repaired. The log is reclaimed
+    /// beyond `log_bytes_max`.
+    pub async fn open(data: &DataDir, log_bytes_max: u64, options: StoreOptions) -> Result<Self, StorageError> {
         let turns = Turns::new();
         let files = Arc::new(DiskFiles::open(&data.checkpoints())?);
-        let (mut store, mut rebuilt) = open_store(data, compact_bytes_min)?;
+        let (mut store, mut rebuilt) = open_store(data, options)?;
         let mut checkpoints = CheckpointKeeper::new(files.clone(), store.clone(), turns.clone());
         let applied = match restore_missing(&(store.clone() as Arc<dyn Store>), &checkpoints).await {
             Ok(applied) => applied,
             Err(error) if is_store_damage(&error) && rebuilt.is_none() => {
                 store.close().await;
-                (store, rebuilt) = set_aside(data, compact_bytes_min, &error.to_string())?;
+                (store, rebuilt) = set_aside(data, options, &error.to_string())?;
                 checkpoints = CheckpointKeeper::new(files, store.clone(), turns.clone());
                 restore_missing(&(store.clone() as Arc<dyn Store>), &checkpoints).await?
             }
             Err(error) => return Err(error),
         };
-        let options = LogOptions {
+        let log_options = LogOptions {
             directory: data.log(),
             set_aside: data.set_aside(),
             purge_threshold_bytes: log_bytes_max,
             applied: applied.clone(),
         };
-        let log = Arc::new(RaftEngineLog::open(&options)?);
+        let log = Arc::new(RaftEngineLog::open(&log_options)?);
         for group in log.groups() {
             bring_forward(&*log, &checkpoints, group, applied.get(&group).copied()).await?;
         }
@@ -113,18 +113,18 @@ impl Storage {
 }
 
 /// Opens the store, or sets it aside and opens an empty one. A store that is gone although there is a log is told of.
-fn open_store(data: &DataDir, compact_bytes_min: u64) -> Result<(Arc<SledStore>, Option<String>), StorageError> {
+fn open_store(data: &DataDir, options: StoreOptions) -> Result<(Arc<SledStore>, Option<String>), StorageError> {
     settle_renaming(&data.store())?;
     if !data.store().exists() && data.log().exists() {
         let reason = "the store is missing";
         count_rebuild();
         tracing::warn!(reason, "the store cannot be used; rebuilding it from checkpoints and log");
-        return Ok((Arc::new(SledStore::open(&data.store(), compact_bytes_min)?), Some(reason.to_owned())));
+        return Ok((Arc::new(SledStore::open(&data.store(), options)?), Some(reason.to_owned())));
     }
-    match SledStore::open(&data.store(), compact_bytes_min) {
+    match SledStore::open(&data.store(), options) {
         Ok(store) => Ok((Arc::new(store), None)),
         Err(error @ (StoreError::Damaged { .. } | StoreError::Io { .. })) => {
-            set_aside(data, compact_bytes_min, &error.to_string())
+            set_aside(data, options, &error.to_string())
         }
         Err(other) => Err(other.into()),
     }
@@ -132,14 +132,14 @@ fn open_store(data: &DataDir, compact_bytes_min: u64) -> Result<(Arc<SledStore>,
 
 fn set_aside(
     data: &DataDir,
-    compact_bytes_min: u64,
+    options: StoreOptions,
     reason: &str,
 ) -> Result<(Arc<SledStore>, Option<String>), StorageError> {
     let aside = data.move_aside(&data.store())?;
     let aside = aside.display();
     count_rebuild();
     tracing::warn!(reason, %aside, "the store cannot be used; rebuilding it from checkpoints and log");
-    Ok((Arc::new(SledStore::open(&data.store(), compact_bytes_min)?), Some(reason.to_owned())))
+    Ok((Arc::new(SledStore::open(&data.store(), options)?), Some(reason.to_owned())))
 }
 
 fn count_rebuild() {
@@ -269,7 +269,7 @@ mod tests {
     /// Thirty entries, checkpoints after ten and twenty, the log purged behind the first.
     async fn filled(root: &Path) {
         let data = DataDir::open(root).unwrap();
-        let storage = Storage::open(&data, LOG_BYTES_MAX, u64::MAX).await.unwrap();
+        let storage = Storage::open(&data, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap();
         let mut applier = replay(&storage).await;
         for number in 1..=30 {
             commit(&storage, &mut applier).await;
@@ -285,7 +285,7 @@ mod tests {
 
     async fn assert_recovers(root: &Path, rebuilt: bool) {
         let data = DataDir::open(root).unwrap();
-        let storage = Storage::open(&data, LOG_BYTES_MAX, u64::MAX).await.unwrap();
+        let storage = Storage::open(&data, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap();
         assert_eq!(storage.rebuilt.is_some(), rebuilt, "{:?}", storage.rebuilt);
         replay(&storage).await;
         assert_holds(&storage, 30).await;
@@ -351,7 +351,7 @@ mod tests {
         for at in (0..live).step_by(live / 24) {
             damage_store(root.path(), |position| position == at);
             let data = DataDir::open(root.path()).unwrap();
-            let storage = Storage::open(&data, LOG_BYTES_MAX, u64::MAX).await.unwrap();
+            let storage = Storage::open(&data, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap();
             replay(&storage).await;
             assert_holds(&storage, 30).await;
             storage.close().await;
@@ -371,7 +371,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         filled(root.path()).await;
         let data = DataDir::open(root.path()).unwrap();
-        let storage = Storage::open(&data, LOG_BYTES_MAX, u64::MAX).await.unwrap();
+        let storage = Storage::open(&data, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap();
         let mut rot = crate::persistence::store::WriteBatch::default();
         let sequence = crate::domain::time::Sequence(5);
         rot.delete(crate::persistence::keys::batch(GROUP, &stock("SKU-1"), sequence));
@@ -389,14 +389,14 @@ mod tests {
     async fn an_old_store_put_back_is_brought_forward() {
         let root = tempfile::tempdir().unwrap();
         let data = DataDir::open(root.path()).unwrap();
-        let storage = Storage::open(&data, LOG_BYTES_MAX, u64::MAX).await.unwrap();
+        let storage = Storage::open(&data, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap();
         commit(&storage, &mut replay(&storage).await).await;
         storage.close().await;
         let old = tempfile::tempdir().unwrap();
         for file in ["db", "conf"] {
             fs::copy(root.path().join("sled").join(file), old.path().join(file)).unwrap();
         }
-        let storage = Storage::open(&data, LOG_BYTES_MAX, u64::MAX).await.unwrap();
+        let storage = Storage::open(&data, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap();
         let mut applier = replay(&storage).await;
         for number in 2..=30 {
             commit(&storage, &mut applier).await;
@@ -431,7 +431,7 @@ mod tests {
         fs::remove_dir_all(root.path().join("sled")).unwrap();
         fs::remove_dir_all(root.path().join("checkpoints")).unwrap();
         let data = DataDir::open(root.path()).unwrap();
-        let refused = Storage::open(&data, LOG_BYTES_MAX, u64::MAX).await.err().expect("refused");
+        let refused = Storage::open(&data, LOG_BYTES_MAX, StoreOptions::default()).await.err().expect("refused");
         assert!(refused.to_string().starts_with("entries 0 to 9 of group 2 are neither"), "{refused}");
     }
 
@@ -441,7 +441,7 @@ mod tests {
         filled(root.path()).await;
         fs::remove_dir_all(root.path().join("log")).unwrap();
         let data = DataDir::open(root.path()).unwrap();
-        let refused = Storage::open(&data, LOG_BYTES_MAX, u64::MAX).await.err().expect("refused");
+        let refused = Storage::open(&data, LOG_BYTES_MAX, StoreOptions::default()).await.err().expect("refused");
         assert!(matches!(refused, StorageError::Log(LogError::Damaged { .. })), "{refused}");
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 use stockroom::persistence::codec;
 use stockroom::persistence::keys::{self, ParsedKey};
-use stockroom::persistence::sled_store::SledStore;
+use stockroom::persistence::sled_store::{SledStore, StoreOptions};
 use stockroom::persistence::store::{Direction, Scan, Store};
 
 use crate::auditor::Book;
@@ -17,7 +17,7 @@ const EMAIL: &str = "ada.lovelace@example.org";
 
 /// The data keys in a stopped shop's store.
 async fn data_keys(home: &Home) -> Vec<[u8; 32]> {
-    let store = SledStore::open(&home.data().join("sled"), u64::MAX).unwrap();
+    let store = SledStore::open(&home.data().join("sled"), StoreOptions::default()).unwrap();
     let (from, to) = (Bytes::new(), keys::end_of_groups());
     let scan = Scan { from, to, direction: Direction::Forward, rows_max: usize::MAX, bytes_max: usize::MAX };
     let rows = store.scan(scan).await.unwrap();

@@ -24,6 +24,7 @@ use stockroom::persistence::datadir::DataDir;
 use stockroom::persistence::journal::{Journal, Tail};
 use stockroom::persistence::log::GroupId;
 use stockroom::persistence::records::{EntityBatch, Record, Remembered, Verdict};
+use stockroom::persistence::sled_store::StoreOptions;
 use stockroom::persistence::storage::Storage;
 use stockroom::persistence::store::Store;
 use stockroom::persistence::turns::Turns;
@@ -39,7 +40,7 @@ pub type Forged = (AnyEvent, AnyReply);
 /// Appends records of this age to an entity's journal; it wants attention at `wake_at` afterwards.
 pub async fn append(home: &Home, entity: &EntityId, forged: Vec<Forged>, wake_at: Option<Timestamp>, age: Duration) {
     let directory = DataDir::open(home.data()).unwrap();
-    let storage = Storage::open(&directory, LOG_BYTES_MAX, u64::MAX).await.unwrap();
+    let storage = Storage::open(&directory, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap();
     let rng = Arc::new(SeededRng::stream(9, "forge"));
     let seams = Seams {
         clock: Arc::new(SystemClock::new()),
@@ -94,7 +95,10 @@ pub struct Offline {
 impl Offline {
     pub async fn open(home: &Home) -> Self {
         let directory = DataDir::open(home.data()).unwrap();
-        Self { storage: Storage::open(&directory, LOG_BYTES_MAX, u64::MAX).await.unwrap(), _directory: directory }
+        Self {
+            storage: Storage::open(&directory, LOG_BYTES_MAX, StoreOptions::default()).await.unwrap(),
+            _directory: directory,
+        }
     }
 
     pub fn store(&self) -> Arc<dyn Store> {

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::persistence::checkpoint::CheckpointKeeper;
 use crate::persistence::datadir::{DataDir, DataDirError};
 use crate::persistence::log::{Log, LogError};
-use crate::persistence::sled_store::SledStore;
+use crate::persistence::sled_store::{SledStore, StoreOptions};
 use crate::persistence::storage::{Storage, StorageError};
 use crate::persistence::store::{Store, StoreError};
 use crate::persistence::turns::Turns;
@@ -35,8 +35,9 @@ impl Disk {
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let directory = Arc::new(DataDir::open(&config.node.data_dir).map_err(refused)?);
         let sizes = &config.storage;
-        let storage = Storage::open(&directory, sizes.log_bytes_max.0, sizes.store_compact_bytes_min.0);
-        let storage = storage.await.map_err(unusable)?;
+        let (compact_bytes_min, reserve_bytes) = (sizes.store_compact_bytes_min.0, sizes.reserve_bytes.0);
+        let options = StoreOptions { compact_bytes_min, reserve_bytes };
+        let storage = Storage::open(&directory, sizes.log_bytes_max.0, options).await.map_err(unusable)?;
         let Storage { log, store, checkpoints, turns, .. } = storage;
         Ok(Self { directory, log, engine: store.clone(), store, checkpoints, turns })
     }

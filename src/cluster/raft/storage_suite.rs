@@ -16,7 +16,7 @@ use crate::persistence::fold;
 use crate::persistence::log::{GroupId, Log};
 use crate::persistence::memory::{MemoryLog, MemoryStore};
 use crate::persistence::raft_engine_log::{LogOptions, RaftEngineLog};
-use crate::persistence::sled_store::SledStore;
+use crate::persistence::sled_store::{SledStore, StoreOptions};
 use crate::persistence::store::Store;
 use crate::persistence::turns::Turns;
 
@@ -54,7 +54,7 @@ impl StoreBuilder<TypeConfig, LogAdapter, StateMachine, tempfile::TempDir> for O
             applied: [].into(),
         };
         let log = Arc::new(RaftEngineLog::open(&options).unwrap());
-        let store = Arc::new(SledStore::open(&directory.path().join("sled"), u64::MAX).unwrap());
+        let store = Arc::new(SledStore::open(&directory.path().join("sled"), StoreOptions::default()).unwrap());
         let files = Arc::new(DiskFiles::open(&directory.path().join("checkpoints")).unwrap());
         let (log, machine) = adapters(log, store, files).await;
         Ok((directory, log, machine))

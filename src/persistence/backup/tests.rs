@@ -6,6 +6,7 @@ use crate::persistence::applier::Applier;
 use crate::persistence::codec;
 use crate::persistence::datadir::DataDir;
 use crate::persistence::log::LogEntry;
+use crate::persistence::sled_store::StoreOptions;
 use crate::persistence::storage::Storage;
 use crate::persistence::testkit::{batch, raft};
 
@@ -40,7 +41,7 @@ fn about() -> About {
 
 /// Twenty entries applied, five more in the log only, and a provider's books.
 async fn filled(root: &Path) -> (Storage, Source) {
-    let storage = Storage::open(&DataDir::open(root).unwrap(), 64 << 20, u64::MAX).await.unwrap();
+    let storage = Storage::open(&DataDir::open(root).unwrap(), 64 << 20, StoreOptions::default()).await.unwrap();
     commit(&storage, 0..20, true).await;
     commit(&storage, 20..25, false).await;
     std::fs::write(root.join("books"), "paid").unwrap();
@@ -123,7 +124,9 @@ async fn logs_are_not_purged_while_a_backup_is_made() {
 #[tokio::test]
 async fn entries_that_are_gone_make_the_backup_fail_and_leave_nothing_under_its_name() {
     let root = tempfile::tempdir().unwrap();
-    let storage = Storage::open(&DataDir::open(&root.path().join("data")).unwrap(), 64 << 20, u64::MAX).await.unwrap();
+    let storage = Storage::open(&DataDir::open(&root.path().join("data")).unwrap(), 64 << 20, StoreOptions::default())
+        .await
+        .unwrap();
     commit(&storage, 0..20, false).await;
     storage.log.purge(GROUP, 10).await.unwrap();
     let source = Source { log: storage.log.clone(), checkpoints: storage.checkpoints.clone(), extras: Vec::new() };

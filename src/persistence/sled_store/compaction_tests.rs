@@ -10,8 +10,12 @@ use super::*;
 use crate::persistence::conformance::{StoreHost, store_suite};
 use crate::persistence::store::Direction;
 
-/// Small enough that every flush begins a copy.
+/// So small that every flush begins a copy.
 const ALWAYS: u64 = 1;
+
+fn compacting(compact_bytes_min: u64) -> StoreOptions {
+    StoreOptions { compact_bytes_min, reserve_bytes: 0 }
+}
 
 fn everything() -> Scan {
     Scan {
@@ -67,7 +71,7 @@ async fn the_file_stops_growing_and_every_read_is_right_meanwhile() {
     const MIN: u64 = 8 << 20;
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("sled");
-    let store = SledStore::open(&directory, MIN).unwrap();
+    let store = SledStore::open(&directory, compacting(MIN)).unwrap();
     let (mut model, mut largest) = (BTreeMap::new(), 0);
     for round in 0..6000 {
         churn(&store, &mut model, round).await;
@@ -86,7 +90,7 @@ async fn the_file_stops_growing_and_every_read_is_right_meanwhile() {
     let live: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
     let written = 6000 * 8 * 1500;
     assert!(largest < 8 * live as u64, "{live} bytes of rows, {written} written, took {largest} bytes");
-    let store = SledStore::open(&directory, MIN).unwrap();
+    let store = SledStore::open(&directory, compacting(MIN)).unwrap();
     assert!(rows(&store).await == model, "after a new start");
 }
 
@@ -94,13 +98,13 @@ async fn the_file_stops_growing_and_every_read_is_right_meanwhile() {
 async fn a_crash_while_copying_leaves_the_store_as_it_was() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("sled");
-    let store = SledStore::open(&directory, u64::MAX).unwrap();
+    let store = SledStore::open(&directory, StoreOptions::default()).unwrap();
     let mut model = BTreeMap::new();
     churn(&store, &mut model, 1).await;
     store.close().await;
     fs::create_dir(beside(&directory, "next")).unwrap();
     fs::write(beside(&directory, "next").join("db"), "half a copy").unwrap();
-    let store = SledStore::open(&directory, u64::MAX).unwrap();
+    let store = SledStore::open(&directory, StoreOptions::default()).unwrap();
     assert!(rows(&store).await == model);
     assert!(!beside(&directory, "next").exists());
 }
@@ -112,18 +116,18 @@ async fn a_crash_between_the_renamings_is_made_up_for() {
     let mut model = BTreeMap::new();
     for name in ["old", "next"] {
         let made = root.path().join("made");
-        let store = SledStore::open(&made, u64::MAX).unwrap();
+        let store = SledStore::open(&made, StoreOptions::default()).unwrap();
         churn(&store, &mut model, 1).await;
         store.close().await;
         fs::rename(made, beside(&directory, name)).unwrap();
     }
-    let store = SledStore::open(&directory, u64::MAX).unwrap();
+    let store = SledStore::open(&directory, StoreOptions::default()).unwrap();
     assert!(rows(&store).await == model);
     assert!(!beside(&directory, "next").exists() && !beside(&directory, "old").exists());
     store.close().await;
     // The other crash: renamed, the old one not yet removed.
     fs::create_dir(beside(&directory, "old")).unwrap();
-    let store = SledStore::open(&directory, u64::MAX).unwrap();
+    let store = SledStore::open(&directory, StoreOptions::default()).unwrap();
     assert!(rows(&store).await == model);
     assert!(!beside(&directory, "old").exists());
 }
@@ -133,7 +137,7 @@ async fn a_copy_that_fails_is_thrown_away_and_the_store_goes_on() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("sled");
     // Nothing can be copied to where a file is in the way of every attempt to remove it.
-    let store = SledStore::open(&directory, ALWAYS).unwrap();
+    let store = SledStore::open(&directory, compacting(ALWAYS)).unwrap();
     fs::write(beside(&directory, "next"), "in the way").unwrap();
     let mut model = BTreeMap::new();
     for round in 0..50 {
@@ -142,6 +146,21 @@ async fn a_copy_that_fails_is_thrown_away_and_the_store_goes_on() {
     }
     assert!(rows(&store).await == model);
     assert!(!directory.join("COMPACTED").exists());
+}
+
+#[tokio::test]
+async fn a_copy_never_takes_the_room_that_is_kept_free() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("sled");
+    let store =
+        SledStore::open(&directory, StoreOptions { compact_bytes_min: ALWAYS, reserve_bytes: 1 << 60 }).unwrap();
+    let mut model = BTreeMap::new();
+    for round in 0..20 {
+        churn(&store, &mut model, round).await;
+        store.sync().await.unwrap();
+        assert!(!beside(&directory, "next").exists());
+    }
+    assert!(rows(&store).await == model && !directory.join("COMPACTED").exists());
 }
 
 /// Opens a copy of the directory each time, every flush beginning a copy of its own.
@@ -160,7 +179,7 @@ impl StoreHost for Compacting {
             self.directories.push(tempfile::tempdir().unwrap());
         }
         let directory = self.directories.last().unwrap().path().join("sled");
-        let store = Arc::new(SledStore::open(&directory, ALWAYS).unwrap());
+        let store = Arc::new(SledStore::open(&directory, compacting(ALWAYS)).unwrap());
         self.running = Some(store.clone());
         Some(store)
     }

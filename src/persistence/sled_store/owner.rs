@@ -27,7 +27,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::unflushed::{Overlay, Unflushed};
-use super::{Request, failure, intact};
+use super::{Request, StoreOptions, failure, intact};
 use crate::persistence::memory::take_limited;
 use crate::persistence::patience::while_held;
 use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch, removal_of_unchanged};
@@ -91,7 +91,7 @@ impl Owner {
     /// Opens or creates the store. Blocks while sled recovers.
     pub(super) fn open(
         directory: &Path,
-        compact_bytes_min: u64,
+        options: StoreOptions,
         failure: watch::Sender<Option<StoreError>>,
         depth: Arc<AtomicUsize>,
     ) -> Result<Self, StoreError> {
@@ -100,7 +100,7 @@ impl Owner {
         }
         intact::verify(directory)?;
         let engine = Some(guarded("open", || open_engine(directory))?);
-        let schedule = Schedule::of(directory, compact_bytes_min);
+        let schedule = Schedule::of(directory, options);
         let directory = directory.to_path_buf();
         let (unflushed, overlay, permits) = (Unflushed::default(), Overlay::default(), Vec::new());
         let (gave_up, waits_for_room) = (Cell::new(false), false);
@@ -225,7 +225,7 @@ impl Owner {
 
     fn look_for_room(&self, bytes: usize) -> Result<(), StoreError> {
         let free = fs4::available_space(&self.directory).map_err(|error| failure("read free space", &error))?;
-        if free < bytes as u64 + ROOM_BYTES { Err(StoreError::Full) } else { Ok(()) }
+        if free < (bytes as u64).saturating_add(ROOM_BYTES) { Err(StoreError::Full) } else { Ok(()) }
     }
 
     /// From now on waits for room: what sled holds in memory may be half of a batch, so the overlay covers all of it.

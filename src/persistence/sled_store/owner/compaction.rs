@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Engine, FLUSH_BYTES, Owner, StoreError, failure, guarded, let_go, open_engine, store_error};
+use super::{Engine, FLUSH_BYTES, Owner, StoreError, StoreOptions, failure, guarded, let_go, open_engine, store_error};
 
 const BYTES_MARK: &str = "COMPACTED";
 /// Rows copied between two requests: what a request may have to wait for.
@@ -32,21 +32,21 @@ const PAGE_BYTES: usize = 128 << 10;
 /// When to make the file anew.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    bytes_min: u64,
+    options: StoreOptions,
     due_at: u64,
 }
 
 impl Schedule {
-    /// Of the store in `directory`: its file may grow to twice the bytes it had when last made anew, or to `bytes_min`
-    /// if that is more.
-    pub(super) fn of(directory: &Path, bytes_min: u64) -> Self {
+    /// Of the store in `directory`: its file may grow to twice the bytes it had when last made anew, and to
+    /// [`StoreOptions::compact_bytes_min`].
+    pub(super) fn of(directory: &Path, options: StoreOptions) -> Self {
         let last = fs::read_to_string(directory.join(BYTES_MARK)).ok().and_then(|text| text.parse::<u64>().ok());
-        Self { bytes_min, due_at: last.unwrap_or(0).saturating_mul(2).max(bytes_min) }
+        Self { options, due_at: last.unwrap_or(0).saturating_mul(2).max(options.compact_bytes_min) }
     }
 
     /// The same after the store in `directory` was made anew.
     fn renewed(&self, directory: &Path) -> Self {
-        Self::of(directory, self.bytes_min)
+        Self::of(directory, self.options)
     }
 
     /// Whether a file of so many bytes is to be made anew.
@@ -56,7 +56,7 @@ impl Schedule {
 
     /// It did not work at this size: not again before it is a quarter larger.
     fn put_off(&mut self, bytes: u64) {
-        self.due_at = (bytes + bytes / 4).max(self.bytes_min);
+        self.due_at = (bytes + bytes / 4).max(self.options.compact_bytes_min);
     }
 }
 
@@ -180,10 +180,20 @@ impl Owner {
         if self.compaction.is_some() || !self.schedule.is_due(self.file_bytes().unwrap_or(0)) {
             return;
         }
-        match guarded("begin a copy", || Compaction::begin(&self.directory)) {
+        let bytes = usize::try_from(self.file_bytes().unwrap_or(0)).unwrap_or(usize::MAX);
+        let begun =
+            self.room_to_copy(bytes).and_then(|()| guarded("begin a copy", || Compaction::begin(&self.directory)));
+        match begun {
             Ok(copy) => self.compaction = Some(copy),
             Err(error) => self.copy_failed(&error),
         }
+    }
+
+    /// The copy must not take room that the shop needs to go on.
+    fn room_to_copy(&self, bytes: usize) -> Result<(), StoreError> {
+        self.look_for_room(
+            bytes.saturating_add(usize::try_from(self.schedule.options.reserve_bytes).unwrap_or(usize::MAX)),
+        )
     }
 
     /// Copies some rows, or changes over to the copy when there are none left.
@@ -194,7 +204,7 @@ impl Owner {
         match page {
             Ok(page) if page.is_empty() => self.change_over(copy),
             Ok(page) => {
-                let copied = self.look_for_room(page_bytes(&page)).and_then(|()| guarded("copy", || copy.copy(&page)));
+                let copied = self.room_to_copy(page_bytes(&page)).and_then(|()| guarded("copy", || copy.copy(&page)));
                 self.compaction = Some(copy);
                 if let Err(error) = copied {
                     self.copy_failed(&error);
