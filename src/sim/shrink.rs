@@ -25,6 +25,7 @@ const SIZES: &[(&str, &str, i64)] = &[
     ("shop", "units", 1),
     ("world", "shards", 1),
     ("merchants", "restock_units_max", 0),
+    ("merchants", "refund_parts_max", 0),
 ];
 /// Options whose simplest value is known.
 const SIMPLE: &[(&str, &str, i64)] =
