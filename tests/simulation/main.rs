@@ -108,8 +108,8 @@ fn a_swarm_finds_nothing() {
     strikes("swarm", 3, &[]);
 }
 
-/// What seeds 10239 and 10627 of the swarm found: a second host that came while a shard had no first one, which then came
-/// and was nobody's to stop, left the shard without any.
+/// What seeds 10239 and 10627 of the swarm found: a second host came while a shard had no first one; the first came
+/// then, was nobody's to stop, and left the shard without any.
 #[test]
 fn a_shard_that_gets_a_second_host_between_two_first_ones_is_hosted_in_the_end() {
     let often = ["faults.host_twice_every_s=1", "faults.host_twice_max_ms=600", "world.safety_s=14"];
