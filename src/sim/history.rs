@@ -119,6 +119,11 @@ pub enum Fact {
         /// Which.
         order: String,
     },
+    /// The shop acknowledged that what was sent of an order arrived.
+    Delivered {
+        /// Which.
+        order: String,
+    },
     /// The shop agreed to refund what was left of an order.
     Refunded {
         /// Which.

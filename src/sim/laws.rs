@@ -32,6 +32,7 @@ laws! {
     "SIM-UNITS-ADD-UP": "received, held and available units are what the acknowledged history makes them";
     "SIM-ONE-ORDER-PER-CART": "a cart becomes one order at most";
     "SIM-ORDER-IS-WHAT-WAS-ASKED": "an order has the lines that were asked for, to the unit";
+    "SIM-COSTS-WHAT-IS-SHOWN": "an order of a cart's version costs what that version showed";
     "SIM-HOLD-IS-HELD": "an order that brings a live hold finds its units";
     "SIM-IDS-ARE-FRESH": "no id is given out twice";
     "SIM-SAME-ANSWER": "the same request under the same key has the same answer";

@@ -35,6 +35,7 @@ struct Order {
     holds: BTreeMap<String, String>,
     cancelled: bool,
     fulfilled: bool,
+    delivered: bool,
     refunded: bool,
     restocked: bool,
 }
@@ -46,6 +47,7 @@ impl Order {
         let acknowledged = [
             (self.cancelled, now == "cancelled", "cancelled"),
             (self.fulfilled, ["fulfilled", "delivered", "refunded"].contains(&now), "sent out"),
+            (self.delivered, ["delivered", "refunded"].contains(&now), "delivered"),
             (self.refunded, now == "refunded", "refunded"),
         ];
         acknowledged.into_iter().filter(|(said, shows, _)| *said && !shows).map(|(_, _, what)| what)
@@ -88,6 +90,7 @@ impl Shop {
             Fact::Held { hold, sku, units } => self.hear_hold(hold, sku, *units),
             Fact::Cancelled { order } => self.orders.entry(order.clone()).or_default().cancelled = true,
             Fact::Fulfilled { order } => self.orders.entry(order.clone()).or_default().fulfilled = true,
+            Fact::Delivered { order } => self.orders.entry(order.clone()).or_default().delivered = true,
             Fact::Refunded { order, restock } => {
                 let known = self.orders.entry(order.clone()).or_default();
                 known.refunded = true;
@@ -311,6 +314,9 @@ mod tests {
         let fulfilled = Fact::Fulfilled { order: order() };
         assert!(heard(fulfilled.clone(), &shown("fulfilled", 2), paid(1, 300, 0)).is_empty());
         assert_eq!(heard(fulfilled, &shown("fulfilled", 2), paid(1, 600, 0)), ["SIM-ONE-CHARGE"]);
+        let delivered = Fact::Delivered { order: order() };
+        assert!(heard(delivered.clone(), &shown("delivered", 2), paid(1, 300, 0)).is_empty());
+        assert_eq!(heard(delivered, &shown("fulfilled", 2), paid(1, 300, 0)), ["SIM-ACCEPTED-IS-KEPT"]);
         let odd = Fact::Odd { law: "SIM-SAME-ANSWER", detail: String::new() };
         assert_eq!(heard(odd, &shown("failed", 2), BTreeMap::new()), ["SIM-SAME-ANSWER"]);
     }

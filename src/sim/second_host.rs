@@ -54,20 +54,24 @@ pub async fn run(node: Arc<Node>, machine: Arc<Machine>, courier: Arc<dyn Courie
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         let under_way = Arc::new(AtomicUsize::new(0));
-        let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
+        let (mut twice, mut firsts) = (Vec::new(), Vec::new());
         for group in node.shards().groups() {
+            // Between two hosts, as after an earlier spell, a shard cannot be hosted twice.
+            let Some(first) = node.hosted().get(group) else { continue };
             let (rng, under_way) = (rng.clone(), under_way.clone());
             let log = Second { group: node.groups()[&group].clone(), rng, under_way };
-            firsts.extend(node.hosted().get(group));
             if let Some(second) = host(&node, log, courier.clone()).await {
                 node.hosted().set(group, Some(second.clone()));
-                seconds.push((group, second));
+                twice.push((group, first, second));
             }
         }
         while machine.second_host.is_on() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        for (group, second) in seconds {
+        for (group, first, second) in twice {
+            // When the first host fell meanwhile, the node hosted the shard anew and sent the clients there.
+            let hosted = node.hosted().get(group).filter(|hosted| hosted.get_id() != second.get_id());
+            firsts.push(hosted.unwrap_or(first));
             node.hosted().set(group, None);
             // It fails only by being gone already.
             let _ = second.stop_and_wait(None, None).await;

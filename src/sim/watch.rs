@@ -29,6 +29,7 @@ use crate::cluster::hashing::ShardCount;
 use crate::domain::books::Books;
 use crate::domain::ids::EntityId;
 use crate::domain::invariants;
+use crate::domain::order::HistoryRow;
 use crate::domain::registry::AnyState;
 use crate::domain::time::Sequence;
 use crate::payments::ledger::{Audit, Status};
@@ -138,7 +139,7 @@ impl Watch {
         lost
     }
 
-    /// How many orders were seen in each state.
+    /// How often an order came into each state.
     pub fn states(&self) -> BTreeMap<String, u64> {
         self.states.clone()
     }
@@ -220,6 +221,7 @@ impl Watch {
         known.records.push((digest, mark));
         laws::checked_entity(entity.kind);
         let state = &mut known.state;
+        let rows_before = rows_of(state).len();
         let replayed = catch_unwind(AssertUnwindSafe(|| {
             record.events.iter().for_each(|event| state.apply(event, record.at));
             state.assert_invariants();
@@ -227,10 +229,8 @@ impl Watch {
         if replayed.is_err() {
             self.trace.accuse(entity.to_string());
         }
-        if let AnyState::Order(order) = &known.state
-            && let Some(shown) = order.phase().and_then(|phase| phase.shown())
-        {
-            *self.states.entry(shown.name().to_owned()).or_default() += 1;
+        for row in rows_of(&known.state).iter().skip(rows_before) {
+            *self.states.entry(row.state.name().to_owned()).or_default() += 1;
         }
         self.touched.insert(entity.clone());
     }
@@ -294,6 +294,14 @@ impl Watch {
         for entity in heard.quarantined {
             self.found.push(Broken::new("SIM-NO-QUARANTINE", format!("{entity} was taken out of service")));
         }
+    }
+}
+
+/// The states an order was in; nothing of anybody else.
+fn rows_of(state: &AnyState) -> &[HistoryRow] {
+    match state {
+        AnyState::Order(order) => order.history(),
+        _ => &[],
     }
 }
 

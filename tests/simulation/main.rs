@@ -108,6 +108,17 @@ fn a_swarm_finds_nothing() {
     strikes("swarm", 3, &[]);
 }
 
+/// What seeds 10239 and 10627 of the swarm found: a second host came while a shard had no first one; the first came
+/// then, was nobody's to stop, and left the shard without any.
+#[test]
+fn a_shard_that_gets_a_second_host_between_two_first_ones_is_hosted_in_the_end() {
+    let often = ["faults.host_twice_every_s=1", "faults.host_twice_max_ms=600", "world.safety_s=14"];
+    let unexpected = ["expect.p99_ms_max=0", "expect.availability_percent_min=0", "expect.accepted_per_minute_min=0"];
+    let set = often.into_iter().chain(unexpected).flat_map(|option| ["--set", option]);
+    let arguments = ["run", "simulations/smoke.toml", "--seed", "4", "--seeds", "2"].into_iter().chain(set);
+    passes(&arguments.collect::<Vec<_>>());
+}
+
 #[test]
 fn a_seed_has_one_trace() {
     passes(&["doublecheck", "simulations/smoke.toml", "--seed", "5"]);

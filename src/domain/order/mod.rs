@@ -93,6 +93,11 @@ impl Order {
         self.process.as_ref().map(|process| process.phase)
     }
 
+    /// Every state it was in, as shoppers see it, the newest last; empty before it is placed.
+    pub fn history(&self) -> &[HistoryRow] {
+        self.process.as_ref().map_or(&[], |process| &process.history)
+    }
+
     /// Whether it owes nobody anything and waits for no provider.
     pub fn is_settled(&self) -> bool {
         self.process.as_ref().is_none_or(|process| process.is_settled())

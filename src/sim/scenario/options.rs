@@ -133,6 +133,8 @@ pub struct Shoppers {
     pub recall_max_s: u64,
     /// Of so many carts that were ordered one is edited afterwards, before the order is asked for again.
     pub edit_ordered_one_in: u64,
+    /// Of so many orders one names the version of the cart that was seen: it must cost what that showed.
+    pub name_version_one_in: u64,
     /// Of so many requests without an answer one is given up at once.
     pub give_up_one_in: u64,
     /// Of so many orders one is cancelled by its shopper.
@@ -165,6 +167,7 @@ impl Default for Shoppers {
             recall_one_in: 0,
             recall_max_s: 5,
             edit_ordered_one_in: 0,
+            name_version_one_in: 0,
             give_up_one_in: 0,
             cancel_one_in: 0,
             patience_ms: 5_000,
@@ -183,6 +186,8 @@ pub struct Merchants {
     pub restock_units_max: u64,
     /// Seconds between two rounds of sending out what is confirmed.
     pub fulfil_every_s: u64,
+    /// Seconds between two rounds of noting that what was sent out arrived.
+    pub deliver_every_s: u64,
     /// Of so many orders sent out one is refunded.
     pub refund_one_in: u64,
     /// Most parts an order is refunded in, one asked for right after the other.
@@ -191,6 +196,8 @@ pub struct Merchants {
     pub import_every_s: u64,
     /// Seconds between two times a product is rewritten, several times at once, without a key.
     pub rewrite_every_s: u64,
+    /// Seconds between two changes of a product's price.
+    pub reprice_every_s: u64,
     /// Seconds between two times the hold of an order is ended under it.
     pub end_hold_every_s: u64,
 }

@@ -64,6 +64,10 @@ fn open_back_office(
     visits.spawn_local(async move { writer.rewrite(&world, until).await });
     let (repairer, world) = come("repairer");
     visits.spawn_local(async move { repairer.end_holds(&world, until).await });
+    let (carrier, world) = come("carrier");
+    visits.spawn_local(async move { carrier.deliver(&world, until).await });
+    let (pricer, world) = come("pricer");
+    visits.spawn_local(async move { pricer.reprice(&world, until).await });
 }
 
 /// One visitor after the other, as the curve says; ends when all have left.

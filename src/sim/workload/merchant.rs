@@ -17,6 +17,8 @@ use crate::sim::history::{Ask, Fact};
 use crate::sim::laws;
 use crate::sim::scenario::{Merchants, Scenario};
 
+/// Prices a product may have, one apart.
+const PRICES: u64 = 50;
 /// Times a product is rewritten at once.
 const REWRITES: usize = 8;
 /// Words of a rewritten description: close to the longest there may be.
@@ -58,6 +60,31 @@ impl Visitor {
                     self.refund(order, scenario.merchants.refund_parts_max).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Notes, again and again, that what was sent out arrived.
+    pub async fn deliver(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        while self.rest(scenario.merchants.deliver_every_s, until).await {
+            let sent = self.read("/v1/admin/orders?state=fulfilled&limit=50".to_owned()).await?;
+            for order in sent["items"].as_array().into_iter().flatten().filter_map(|row| row["id"].as_str()) {
+                if self.ask_of_order(order, "deliver", json!({})).await? {
+                    self.tell(Fact::Delivered { order: order.to_owned() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sells a product for another price from now on.
+    pub async fn reprice(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        while self.rest(scenario.merchants.reprice_every_s, until).await {
+            let number = below(&self.rng, u64::from(scenario.shop.products)) as u32;
+            let mut product = product(number);
+            product["variants"][0]["prices"]["USD"] = json!(100 + below(&self.rng, PRICES));
+            let call = Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product);
+            self.must(&call.key(self.draw_key())).await?;
         }
         Ok(())
     }

@@ -91,9 +91,9 @@ impl Visitor {
         }
         let buyer = json!({"email": format!("{}@example.com", self.name)});
         let call = Call::new(Method::PUT, format!("/v1/carts/{cart}/buyer")).json(buyer).key(self.draw_key());
-        self.step("say who buys", &call).await?;
+        let seen = self.step("say who buys", &call).await?;
         self.think(shoppers).await;
-        let order = self.order(shoppers, &cart, lines, holds).await?;
+        let order = self.order(shoppers, &seen, lines, holds).await?;
         if self.happens(shoppers.cancel_one_in) {
             self.think(shoppers).await;
             self.cancel(&order).await;
@@ -177,19 +177,24 @@ impl Visitor {
         }
     }
 
-    /// Orders; the order's id when the shop took it.
+    /// Orders the cart as it was seen last; the order's id when the shop took it.
     async fn order(
         &self,
         shoppers: &Shoppers,
-        cart: &str,
+        seen: &Value,
         lines: Lines,
         holds: BTreeMap<String, String>,
     ) -> Option<String> {
+        let cart = seen["id"].as_str().unwrap_or_default();
         let tokens = &shoppers.tokens;
         let token = tokens[below(&self.rng, tokens.len() as u64) as usize].clone();
         let (payment, key) = (json!({"provider": "simulated", "token": token}), self.draw_key());
         let brought: Vec<Value> = holds.iter().map(|(sku, id)| json!({"sku": sku, "id": id})).collect();
-        let body = json!({"cart_id": cart, "payment": payment, "holds": brought});
+        let mut body = json!({"cart_id": cart, "payment": payment, "holds": brought});
+        let names_version = self.happens(shoppers.name_version_one_in);
+        if names_version {
+            body["cart_version"] = seen["version"].clone();
+        }
         let call = Call::new(Method::POST, "/v1/orders").json(body.clone()).key(&key);
         let attempts_max = if self.happens(shoppers.give_up_one_in) { 1 } else { ATTEMPTS_MAX };
         for (sku, units) in &lines {
@@ -214,6 +219,9 @@ impl Visitor {
             match outcome {
                 Ok(reply) if reply.status.is_success() => {
                     let order = reply.body["id"].as_str().unwrap_or_default().to_owned();
+                    if names_version {
+                        self.compare_total(seen, &order, &reply.body);
+                    }
                     let (lines, key, token, holds) = (lines.clone(), key.clone(), token.clone(), holds.clone());
                     self.tell(Fact::Ordered {
                         order: order.clone(),
@@ -237,6 +245,16 @@ impl Visitor {
             self.ask_again(shoppers, &call, body, &order).await;
         }
         Some(order)
+    }
+
+    /// Nobody pays another price than was seen, whatever merchants do meanwhile.
+    fn compare_total(&self, seen: &Value, order: &str, placed: &Value) {
+        laws::checked("SIM-COSTS-WHAT-IS-SHOWN");
+        let (shown, asked) = (&seen["totals"]["total"], &placed["totals"]["total"]);
+        if shown != asked {
+            let detail = format!("order {order} costs {asked}, version {} of its cart {shown}", seen["version"]);
+            self.odd("SIM-COSTS-WHAT-IS-SHOWN", detail);
+        }
     }
 
     /// What was answered with this order is asked for again, and something else under its key. It makes no difference
