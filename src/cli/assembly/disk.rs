@@ -31,13 +31,21 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens, and on first use makes, the data directory of the configuration.
+    /// Opens, and on first use makes, the data directory of the configuration, to look at it or copy it.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
+        Self::open_with(config, StoreOptions::default()).await
+    }
+
+    /// The same to serve from it: the store is made anew when it has grown.
+    pub async fn open_to_serve(config: &Config) -> Result<Self, Failure> {
+        let storage = &config.storage;
+        let (compact_bytes_min, reserve_bytes) = (storage.store_compact_bytes_min.0, storage.reserve_bytes.0);
+        Self::open_with(config, StoreOptions { compact_bytes_min, reserve_bytes }).await
+    }
+
+    async fn open_with(config: &Config, options: StoreOptions) -> Result<Self, Failure> {
         let directory = Arc::new(DataDir::open(&config.node.data_dir).map_err(refused)?);
-        let sizes = &config.storage;
-        let (compact_bytes_min, reserve_bytes) = (sizes.store_compact_bytes_min.0, sizes.reserve_bytes.0);
-        let options = StoreOptions { compact_bytes_min, reserve_bytes };
-        let storage = Storage::open(&directory, sizes.log_bytes_max.0, options).await.map_err(unusable)?;
+        let storage = Storage::open(&directory, config.storage.log_bytes_max.0, options).await.map_err(unusable)?;
         let Storage { log, store, checkpoints, turns, .. } = storage;
         Ok(Self { directory, log, engine: store.clone(), store, checkpoints, turns })
     }

@@ -71,7 +71,7 @@ impl Core {
     pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_os());
-        let disk = Disk::open(config).await?;
+        let disk = Disk::open_to_serve(config).await?;
         let providers = Providers::open(config, &disk, &clock, &rng).await?;
         let payments = PaymentCourier::new(providers.gateways.clone(), rng.clone(), options::courier(config));
         let seams = Seams {
