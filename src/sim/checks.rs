@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::agreement::{self, Shown};
 use super::history::{Fact, History, Row};
 use super::model::{Money, Shop};
+use super::refusals::Refusals;
 use super::scenario::Scenario;
 use super::time::now_ms;
 use super::workload::{Visitor, sku};
@@ -144,12 +145,13 @@ pub async fn check_journals(
     (shown, audit): (&Shown, &Audit),
 ) -> Result<(Vec<Broken>, u64), JournalError> {
     let (mut found, mut books, mut records) = (Vec::new(), Books::default(), 0);
+    let mut refusals = Refusals::default();
     for group in groups {
         let mut last: Option<EntityId> = None;
         loop {
             let entities = journal.entities(group, last.as_ref(), 256).await?;
             for entity in &entities {
-                let (state, count) = replay(journal, group, entity, &mut found).await?;
+                let (state, count) = replay(journal, group, entity, (&mut found, &mut refusals)).await?;
                 records += count;
                 if let Some(state) = state {
                     found.extend(invariants::check(&state).into_iter().map(|breach| broken(breach.law, breach.detail)));
@@ -168,6 +170,7 @@ pub async fn check_journals(
     }
     laws::checked_books();
     found.extend(books.breaches().into_iter().map(|breach| broken(breach.law, breach.detail)));
+    found.extend(refusals.judge());
     Ok((found, records))
 }
 
@@ -175,14 +178,18 @@ async fn replay(
     journal: &Journal,
     group: GroupId,
     entity: &EntityId,
-    found: &mut Vec<Broken>,
+    (found, refusals): (&mut Vec<Broken>, &mut Refusals),
 ) -> Result<(Option<AnyState>, u64), JournalError> {
     let snapshot = journal.snapshot(group, entity).await?;
     let (mut state, mut next, mut count) = (AnyState::new(entity), Sequence::ZERO.next(), 0);
-    let mut window = VecDeque::new();
+    let (mut window, mut last_at) = (VecDeque::new(), Timestamp::ZERO);
     loop {
         let records = journal.history(group, entity, next, 512).await?;
-        let Some(last) = records.last() else { return Ok((Some(state), count)) };
+        let Some(last) = records.last() else {
+            refusals.at_rest(&state, last_at);
+            return Ok((Some(state), count));
+        };
+        last_at = last.at;
         next = last.sequence.next();
         for record in &records {
             count += 1;
@@ -197,6 +204,7 @@ async fn replay(
                 found.push(broken("SIM-REPLAY", format!("{entity} panics at record {}", record.sequence)));
                 return Ok((None, count));
             }
+            refusals.after_record(&state, record.at);
             if let Some(snapshot) = snapshot.as_ref().filter(|snapshot| snapshot.sequence == record.sequence)
                 && differs(snapshot, &state, &window)
             {

@@ -34,6 +34,7 @@ laws! {
     "SIM-ORDER-IS-WHAT-WAS-ASKED": "an order has the lines that were asked for, to the unit";
     "SIM-COSTS-WHAT-IS-SHOWN": "an order of a cart's version costs what that version showed";
     "SIM-HOLD-IS-HELD": "an order that brings a live hold finds its units";
+    "SIM-REFUSED-FOR-WANT": "an order is refused for want of units only if there was a moment when they were missing";
     "SIM-IDS-ARE-FRESH": "no id is given out twice";
     "SIM-SAME-ANSWER": "the same request under the same key has the same answer";
     "SIM-KEY-MEANS-ONE-THING": "another request under a used key is refused";
