@@ -1,6 +1,6 @@
 //! An order that was refused for want of units: were they ever missing while it was on its way?
 //!
-//! From the journals alone. What an item's records leave available is at most what could be had, for holds whose time is
+//! From the journals alone. What an item's records leave available is at most what could be had: holds whose time is
 //! over count as held until a record ends them. So when that was enough at every moment between the order's first
 //! record and its last, the refusal was wrong; otherwise nothing is said.
 

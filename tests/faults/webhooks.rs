@@ -148,10 +148,15 @@ async fn every_event_arrives_in_spite_of_a_failing_endpoint_and_kills() {
         assert_eq!(told.last().map(String::as_str), Some("order.confirmed"), "{told:?}");
     }
     // Orders and stock are told from shards of their own, which do not wait for each other.
-    seen(&client, |endpoint| endpoint["lag_entries"] == 0).await;
+    // A shard that has not replayed its log yet lags behind nothing.
+    let newest = json!({"sku": "CUP-1", "available": 41});
+    seen(&client, |endpoint| {
+        let taken = receiver.taken();
+        let stock = taken.iter().rev().find(|event| event["type"] == "stock.changed");
+        endpoint["lag_entries"] == 0 && stock.is_some_and(|event| event["data"] == newest)
+    })
+    .await;
     assert_repeats_are_alike(&receiver.taken());
-    let stock = receiver.taken().into_iter().rev().find(|event| event["type"] == "stock.changed").unwrap();
-    assert_eq!(stock["data"], json!({"sku": "CUP-1", "available": 41}));
     book.audit(&home, &client).await;
     shop.stop().await;
 }
