@@ -29,8 +29,14 @@ pub enum Change {
 impl Change {
     /// Where.
     pub fn key(&self) -> &Bytes {
+        self.parts().0
+    }
+
+    /// Where, and what is to be there.
+    pub fn parts(&self) -> (&Bytes, Option<&Bytes>) {
         match self {
-            Self::Put { key, .. } | Self::Delete { key } => key,
+            Self::Put { key, value } => (key, Some(value)),
+            Self::Delete { key } => (key, None),
         }
     }
 }

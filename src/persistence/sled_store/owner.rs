@@ -29,10 +29,10 @@ use super::company::Company;
 use super::unflushed::{Overlay, Unflushed};
 use super::{Request, StoreOptions, failure, intact};
 use crate::persistence::memory::take_limited;
-use crate::persistence::store::{Direction, Row, Rows, Scan, StoreError, WriteBatch, removal_of_unchanged};
+use crate::persistence::store::{Change, Direction, Row, Rows, Scan, StoreError, WriteBatch, removal_of_unchanged};
 pub(in crate::persistence) use compaction::settle_renaming;
 use compaction::{Compaction, Schedule};
-use engine::{Engine, add_to_rows, guarded, let_go, open_engine, store_error};
+use engine::{Engine, batch_of, guarded, let_go, open_engine, store_error};
 
 /// Most changes given to sled at once: larger batches cost it disproportionate memory.
 const BATCH_CHANGES_MAX: usize = 1000;
@@ -226,9 +226,7 @@ impl Owner {
             self.gave_up.set(false);
         }
         for batch in self.unflushed.batches() {
-            let mut rows = sled::Batch::default();
-            add_to_rows(&mut rows, batch);
-            self.give(rows)?;
+            self.give(batch_of(batch.changes.iter().map(Change::parts)))?;
         }
         self.flush()
     }
@@ -349,14 +347,7 @@ impl Owner {
             return Ok(());
         }
         self.look_for_room(self.overlay.bytes())?;
-        let mut rows = sled::Batch::default();
-        for (key, value) in self.overlay.rows() {
-            match value {
-                Some(value) => rows.insert(key.as_ref(), value.as_ref()),
-                None => rows.remove(key.as_ref()),
-            }
-        }
-        self.give(rows)?;
+        self.give(batch_of(self.overlay.rows()))?;
         self.copy_follows();
         self.overlay.clear();
         if self.unflushed.bytes() >= FLUSH_BYTES { self.flush() } else { Ok(()) }

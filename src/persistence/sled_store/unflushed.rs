@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::persistence::store::{Change, Direction, Row, Scan, StoreError, WriteBatch};
+use crate::persistence::store::{Direction, Row, Scan, StoreError, WriteBatch};
 
 /// Batches since the last flush, oldest first.
 #[derive(Debug, Default)]
@@ -86,10 +86,8 @@ impl Overlay {
     pub(super) fn add(&mut self, batch: &WriteBatch) {
         self.bytes += batch.bytes();
         for change in &batch.changes {
-            match change {
-                Change::Put { key, value } => self.rows.insert(key.clone(), Some(value.clone())),
-                Change::Delete { key } => self.rows.insert(key.clone(), None),
-            };
+            let (key, value) = change.parts();
+            self.rows.insert(key.clone(), value.cloned());
         }
     }
 

@@ -21,7 +21,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Engine, FLUSH_BYTES, Owner, StoreError, StoreOptions, failure, guarded, let_go, open_engine, store_error};
+use super::{
+    Engine, FLUSH_BYTES, Owner, StoreError, StoreOptions, batch_of, failure, guarded, let_go, open_engine, store_error,
+};
+use crate::persistence::datadir::sync_directory;
 
 const BYTES_MARK: &str = "COMPACTED";
 /// Rows copied between two requests: what a request may have to wait for.
@@ -120,14 +123,7 @@ impl Compaction {
 
     /// Does what was done to the store, as far as it is copied.
     fn follow<'a>(&self, changes: impl Iterator<Item = (&'a Bytes, Option<&'a Bytes>)>) -> Result<(), StoreError> {
-        let mut rows = sled::Batch::default();
-        for (key, value) in changes.take_while(|(key, _)| **key < self.copied_below) {
-            match value {
-                Some(value) => rows.insert(key.as_ref(), value.as_ref()),
-                None => rows.remove(key.as_ref()),
-            }
-        }
-        self.apply(rows)
+        self.apply(batch_of(changes.take_while(|(key, _)| **key < self.copied_below)))
     }
 
     /// sled's buffers reach its file, which bounds their memory.
@@ -149,7 +145,7 @@ impl Compaction {
             for path in files(&directory)? {
                 File::open(path)?.sync_all()?;
             }
-            File::open(&directory)?.sync_all()?;
+            sync_directory(&directory)?;
             Ok(bytes)
         };
         synced().map_err(|error| failure("sync the copy", &error))
@@ -308,7 +304,7 @@ fn remove(directory: &Path) -> Result<(), StoreError> {
 }
 
 fn sync_parent(directory: &Path) -> io::Result<()> {
-    directory.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    directory.parent().map_or(Ok(()), sync_directory)
 }
 
 /// Every file below a directory, and every directory in it.

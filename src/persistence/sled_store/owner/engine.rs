@@ -6,9 +6,11 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::failure;
 use crate::persistence::patience::while_held;
-use crate::persistence::store::{Change, StoreError, WriteBatch};
+use crate::persistence::store::StoreError;
 
 /// sled's page cache. More costs memory beyond what it says; the journal is mostly read once.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -49,13 +51,16 @@ pub(super) fn open_engine(directory: &Path) -> Result<Engine, StoreError> {
     Ok(Engine { database, file })
 }
 
-pub(super) fn add_to_rows(rows: &mut sled::Batch, batch: &WriteBatch) {
-    for change in &batch.changes {
-        match change {
-            Change::Put { key, value } => rows.insert(key.as_ref(), value.as_ref()),
-            Change::Delete { key } => rows.remove(key.as_ref()),
+/// What sled is given of changes: the value to be, or that there shall be none.
+pub(super) fn batch_of<'a>(changes: impl Iterator<Item = (&'a Bytes, Option<&'a Bytes>)>) -> sled::Batch {
+    let mut rows = sled::Batch::default();
+    for (key, value) in changes {
+        match value {
+            Some(value) => rows.insert(key.as_ref(), value.as_ref()),
+            None => rows.remove(key.as_ref()),
         }
     }
+    rows
 }
 
 /// sled panics on some kinds of damage; that is damage too.
