@@ -22,10 +22,10 @@ const HOLDS: u64 = 20;
 /// Versions of its product that each client writes a day.
 const VERSIONS: u64 = 40;
 /// By the last day, store and checkpoints would need more than the bound if nothing were given back.
-const DAYS: i64 = 7;
+const DAYS: i64 = 10;
 /// Most that store and checkpoints may need, as multiples of what a day writes: its rows and those of the day before,
 /// in a store of at most twice its smallest size, and in two checkpoints.
-const DAYS_OF_ROOM: u64 = 9;
+const DAYS_OF_ROOM: u64 = 12;
 /// Days apart, so that everything of the day before is past its time.
 const DAYS_APART: i64 = 3;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
