@@ -70,6 +70,8 @@ canaries! {
     CursorSkips = "cursor-skips", "P29";
     /// A request's fingerprint leaves out its body.
     BodyIgnored = "body-ignored", "P2";
+    /// Client writes refused while the disk was nearly full are refused for ever.
+    GateStaysClosed = "gate-stays-closed", "P28";
 }
 
 static PLANTED: OnceLock<Canary> = OnceLock::new();

@@ -86,6 +86,7 @@ const CANARIES: &[(&str, &[&str])] = &[
     ("src/actors/shard.rs", &["WakeUpLost"]),
     ("src/actors/turn.rs", &["DedupSkipped", "WakeAtOmitted"]),
     ("src/cluster/raft/log_adapter.rs", &["AckBeforeFsync"]),
+    ("src/cluster/upkeep.rs", &["GateStaysClosed"]),
     ("src/domain/cart/rules.rs", &["MergeDropsLine"]),
     ("src/domain/order/apply.rs", &["DoubleCapture"]),
     ("src/domain/order/follow.rs", &["EarlyVoid", "VoidForgotten"]),

@@ -106,6 +106,8 @@ impl Upkeep {
         let Some(free) = self.space.free_bytes() else { return };
         metrics::gauge!("stockroom_disk_free_bytes").set(free as f64);
         let full = free < self.options.reserve_bytes;
+        #[cfg(feature = "canaries")]
+        let full = full || self.gate.is_closed() && crate::canary::is(crate::canary::Canary::GateStaysClosed);
         if self.gate.set_closed(full) {
             if full {
                 tracing::error!(free, reserve = self.options.reserve_bytes, "disk nearly full: client writes refused");

@@ -24,6 +24,7 @@ laws! {
     "SIM-NO-QUARANTINE": "no entity is taken out of service";
     "SIM-ACCEPTED-IS-KEPT": "what was acknowledged or committed is there, unchanged, after every crash";
     "SIM-ORDERS-END": "once nothing breaks any more every order ends by itself, without anybody looking at it";
+    "SIM-SELLS-AGAIN": "once nothing breaks any more the shop sells as fast as its requests were answered when it opened";
     "SIM-HOLDS-END": "a hold whose time is over ends by itself";
     "SIM-ONE-CHARGE": "an order is charged at most once, exactly what it costs, and only when it is sold";
     "SIM-PAID-ONCE": "what a provider carried out is not asked for again under another key";

@@ -31,6 +31,7 @@ pub mod power;
 pub mod provider;
 pub mod refusals;
 mod report;
+pub mod revival;
 pub mod runner;
 pub mod scenario;
 pub mod scene;

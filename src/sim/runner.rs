@@ -1,7 +1,7 @@
 //! One run: a world built from a drawn scenario, driven through its phases, judged, reported.
 //!
 //! setup (the shop opens) → safety (shoppers buy, faults strike) → heal (everything runs again, nothing breaks any
-//! more) → liveness (every order ends by itself) → rest (everything is compared).
+//! more) → liveness (every order ends by itself, the shop sells again as fast as it opened) → rest (everything is compared).
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ use super::trace::Trace;
 use super::trouble::Trouble;
 use super::watch::Watch;
 use super::workload::{self, Crowd, Visitor};
-use super::{laws, meter, scene};
+use super::{laws, meter, revival, scene};
 use crate::cluster::hashing::ShardCount;
 use crate::payments::simulated::SimulatedProvider;
 use crate::persistence::journal::Journal;
@@ -283,7 +283,7 @@ async fn direct(
     let patience = Duration::from_millis(scenario.shoppers.patience_ms);
     let mut merchant = Visitor::new("merchant", &node, seed, history.clone(), patience);
     merchant.become_merchant().await?;
-    workload::open_shop(&merchant, &scenario).await?;
+    let pace = workload::open_shop(&merchant, &scenario).await?;
     shared.enter(Phase::Safety, &history, "safety");
     let until = Instant::now() + Duration::from_secs(scenario.world.safety_s);
     let comers = history.clone();
@@ -298,23 +298,11 @@ async fn direct(
     history.add("world", Fact::Phase { name: LIVENESS });
     let patience = Duration::from_secs(scenario.world.liveness_s);
     let mut broken = agreement::watch_orders(&merchant, Instant::now() + patience).await?;
-    let deadline = Instant::now() + patience;
-    let (orders, found) = loop {
-        let (orders, missing) = checks::read_orders(&merchant, &history.rows()).await?;
-        laws::checked("SIM-ORDERS-END");
-        laws::checked("SIM-HOLDS-END");
-        let settled = checks::all_ended(&orders) && !Shop::of(&history.rows()).waits(&orders);
-        let held = checks::what_is_held(&merchant, scenario.shop.products).await?;
-        if settled && held.is_empty() {
-            break (orders, missing);
-        }
-        if Instant::now() > deadline {
-            let stuck = orders.values().filter(|order| !checks::all_ended(&[(String::new(), (*order).clone())].into()));
-            let details = stuck.map(still_open);
-            break (orders.clone(), missing.into_iter().chain(details).chain(held).collect());
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    };
+    let (mut orders, mut found) = settle(&merchant, &scenario, &history).await?;
+    if broken.is_empty() && found.is_empty() {
+        broken.extend(revival::check(&merchant, &scenario, pace).await?);
+        (orders, found) = settle(&merchant, &scenario, &history).await?;
+    }
     broken.extend(found);
     history.add("world", Fact::Phase { name: "rest" });
     let audit = shared.provider().map(|provider| provider.audit()).ok_or("the provider never started")?;
@@ -334,6 +322,31 @@ async fn direct(
     let verdict = Verdict { broken, orders: shown.orders, records };
     *shared.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
     Ok(())
+}
+
+/// Waits until nothing is outstanding; what is by the end of all patience is broken.
+async fn settle(
+    merchant: &Visitor,
+    scenario: &Scenario,
+    history: &History,
+) -> Result<(checks::Orders, Vec<Broken>), String> {
+    let deadline = Instant::now() + Duration::from_secs(scenario.world.liveness_s);
+    loop {
+        let (orders, missing) = checks::read_orders(merchant, &history.rows()).await?;
+        laws::checked("SIM-ORDERS-END");
+        laws::checked("SIM-HOLDS-END");
+        let settled = checks::all_ended(&orders) && !Shop::of(&history.rows()).waits(&orders);
+        let held = checks::what_is_held(merchant, scenario.shop.products).await?;
+        if settled && held.is_empty() {
+            return Ok((orders, missing));
+        }
+        if Instant::now() > deadline {
+            let stuck = orders.values().filter(|order| !checks::all_ended(&[(String::new(), (*order).clone())].into()));
+            let stuck: Vec<Broken> = stuck.map(still_open).collect();
+            return Ok((orders, missing.into_iter().chain(stuck).chain(held).collect()));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 fn still_open(order: &serde_json::Value) -> Broken {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::client::{Call, NoAnswer, Reply, send};
 use super::disk::within;
@@ -68,8 +69,12 @@ impl Visitor {
 
     /// Somebody else with the same rights.
     pub fn colleague(&self, name: &str) -> Self {
-        let authorization = self.authorization.clone();
-        Self { authorization, ..Self::new(name, &self.node, self.seed, self.history.clone(), self.patience) }
+        Self { authorization: self.authorization.clone(), ..self.stranger(name) }
+    }
+
+    /// Somebody else at the same door.
+    pub fn stranger(&self, name: &str) -> Self {
+        Self::new(name, &self.node, self.seed, self.history.clone(), self.patience)
     }
 
     /// Adds to the history.
@@ -127,14 +132,14 @@ impl Visitor {
     pub async fn become_merchant(&mut self) -> Result<(), String> {
         let body = json!({"role": "merchant", "label": "simulated"});
         let call = Call::new(Method::POST, "/ops/v1/keys").bearer(OPS_TOKEN).json(body);
-        let deadline = tokio::time::Instant::now() + OPENING;
+        let deadline = Instant::now() + OPENING;
         loop {
             match send(&self.node, OPS_PORT, &call, self.patience).await {
                 Ok(reply) if reply.status.is_success() => {
                     self.authorization = reply.body["key"].as_str().map(str::to_owned);
                     return self.authorization.as_ref().map(drop).ok_or(format!("no key in {}", reply.body));
                 }
-                outcome if tokio::time::Instant::now() > deadline => return Err(format!("no key: {outcome:?}")),
+                outcome if Instant::now() > deadline => return Err(format!("no key: {outcome:?}")),
                 _ => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
@@ -150,12 +155,17 @@ fn yes(call: &Call, outcome: Result<Reply, NoAnswer>) -> Result<Value, String> {
     }
 }
 
-/// Lists the products and receives their units.
-pub async fn open_shop(merchant: &Visitor, scenario: &Scenario) -> Result<(), String> {
+/// Lists the products and receives their units. Answers how long one request took, as a rule: what the shop is like
+/// when nothing breaks.
+pub async fn open_shop(merchant: &Visitor, scenario: &Scenario) -> Result<Duration, String> {
+    let mut took = Vec::new();
     for number in 0..scenario.shop.products {
+        let begun = Instant::now();
         let call = Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product(number));
         merchant.must(&call).await?;
         merchant.receive(scenario, sku(number), u64::from(scenario.shop.units)).await?;
+        took.push(begun.elapsed() / 2);
     }
-    Ok(())
+    took.sort();
+    Ok(took[took.len() / 2])
 }

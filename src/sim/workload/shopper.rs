@@ -67,7 +67,8 @@ impl Visitor {
         let _ = self.try_to_buy(scenario).await;
     }
 
-    async fn try_to_buy(&self, scenario: &Scenario) -> Option<()> {
+    /// One purchase; the order's id unless it ended early.
+    pub async fn try_to_buy(&self, scenario: &Scenario) -> Option<String> {
         let shoppers = &scenario.shoppers;
         let cart = self.new_cart().await?;
         let mut lines = if self.happens(shoppers.two_tabs_one_in) {
@@ -98,7 +99,7 @@ impl Visitor {
             self.think(shoppers).await;
             self.cancel(&order).await;
         }
-        Some(())
+        Some(order)
     }
 
     async fn new_cart(&self) -> Option<String> {
