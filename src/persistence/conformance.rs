@@ -101,6 +101,10 @@ async fn log_values(log: &dyn Log) {
     assert_eq!(log.get(ONE, LogValue::Vote).await.expect("readable"), Some(b"second".to_vec()));
     assert_eq!(log.get(TWO, LogValue::Vote).await.expect("readable"), Some(b"other".to_vec()));
     assert_eq!(log.get(ONE, LogValue::Committed).await.expect("readable"), None);
+    log.note(ONE, LogValue::Committed, b"old".to_vec());
+    log.note(ONE, LogValue::Committed, b"noted".to_vec());
+    assert_eq!(log.get(ONE, LogValue::Committed).await.expect("readable"), Some(b"noted".to_vec()));
+    put(log, TWO, LogValue::Committed, b"other").await.expect("what others wait for is not held up");
 }
 
 async fn log_truncates(host: &mut dyn LogHost, log: Arc<dyn Log>) -> Arc<dyn Log> {
@@ -109,6 +113,8 @@ async fn log_truncates(host: &mut dyn LogHost, log: Arc<dyn Log>) -> Arc<dyn Log
     assert_eq!(indexes(log.as_ref(), ONE).await, [(0, 10)]);
     let log = reopen_log(host, log).await;
     assert_eq!(indexes(log.as_ref(), ONE).await, [(0, 10)], "truncation survives a restart");
+    let committed = [log.get(ONE, LogValue::Committed).await, log.get(TWO, LogValue::Committed).await];
+    assert_eq!(committed.map(|value| value.expect("readable")), [Some(b"noted".to_vec()), Some(b"other".to_vec())]);
     append(log.as_ref(), ONE, vec![entry(1, 51, 9), entry(2, 52, 9)]).await.expect("appends");
     let log = reopen_log(host, log).await;
     assert_eq!(indexes(log.as_ref(), ONE).await, [(0, 10), (1, 51), (2, 52)], "the new suffix replaces the old one");

@@ -109,6 +109,10 @@ pub trait Log: Send + Sync + 'static {
     /// Queues a named value of one group, in the same order as appends, durable when `on_flushed` runs.
     fn put(&self, group: GroupId, value: LogValue, bytes: Vec<u8>, on_flushed: OnFlushed);
 
+    /// Queues a named value that nobody waits for, in the same order as appends: it becomes durable together with
+    /// whatever is queued behind it, or when the log is closed, and costs no fsync of its own.
+    fn note(&self, group: GroupId, value: LogValue, bytes: Vec<u8>);
+
     /// Reads a named value as of everything queued before.
     async fn get(&self, group: GroupId, value: LogValue) -> Result<Option<Vec<u8>>, LogError>;
 

@@ -139,6 +139,10 @@ impl Log for MemoryLog {
         self.change(group, on_flushed, |log| log.put(value, bytes));
     }
 
+    fn note(&self, group: GroupId, value: LogValue, bytes: Vec<u8>) {
+        self.put(group, value, bytes, Box::new(|_| ()));
+    }
+
     async fn get(&self, group: GroupId, value: LogValue) -> Result<Option<Vec<u8>>, LogError> {
         self.with_group(group, |log| log.get(value))
     }

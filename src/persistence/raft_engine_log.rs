@@ -128,20 +128,20 @@ impl RaftEngineLog {
     }
 
     /// Queues work under the lock that also changes the group's state, so that both see the same order.
-    fn queue(&self, group: GroupId, change: impl FnOnce(&mut GroupState) -> Operation, on_flushed: OnFlushed) {
+    fn queue(&self, group: GroupId, change: impl FnOnce(&mut GroupState) -> Operation, on_flushed: Option<OnFlushed>) {
         let mut groups = lock(&self.groups);
         let state = groups.entry(group).or_default();
         let operation = change(state);
         let work = Work::Change { group, epoch: state.epoch, operation, on_flushed };
         if let Err(mpsc::SendError(Work::Change { on_flushed, .. })) = self.work.send(work) {
             drop(groups);
-            on_flushed(Err(LogError::Closed));
+            on_flushed.into_iter().for_each(|on_flushed| on_flushed(Err(LogError::Closed)));
         }
     }
 
     async fn change(&self, group: GroupId, change: impl FnOnce(&mut GroupState) -> Operation) -> Result<(), LogError> {
         let (done, outcome) = oneshot::channel();
-        self.queue(group, change, Box::new(move |result| drop(done.send(result))));
+        self.queue(group, change, Some(Box::new(move |result| drop(done.send(result)))));
         outcome.await.unwrap_or(Err(LogError::Closed))
     }
 
@@ -161,15 +161,15 @@ impl Log for RaftEngineLog {
             state.append(&entries);
             Operation::Append(entries)
         };
-        self.queue(group, change, on_flushed);
+        self.queue(group, change, Some(on_flushed));
     }
 
     fn put(&self, group: GroupId, value: LogValue, bytes: Vec<u8>, on_flushed: OnFlushed) {
-        let change = |state: &mut GroupState| {
-            state.queued.values.insert(value, bytes.clone());
-            Operation::Put(value, bytes)
-        };
-        self.queue(group, change, on_flushed);
+        self.queue(group, |state| state.put(value, bytes), Some(on_flushed));
+    }
+
+    fn note(&self, group: GroupId, value: LogValue, bytes: Vec<u8>) {
+        self.queue(group, |state| state.put(value, bytes), None);
     }
 
     async fn get(&self, group: GroupId, value: LogValue) -> Result<Option<Vec<u8>>, LogError> {

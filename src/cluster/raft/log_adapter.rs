@@ -188,7 +188,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         I::IntoIter: OptionalSend,
     {
         if let Some(committed) = self.committed_unsaved.take() {
-            self.log.put(self.group, LogValue::Committed, bytes::encode_log_id(Some(committed)), Box::new(|_| ()));
+            self.log.note(self.group, LogValue::Committed, bytes::encode_log_id(Some(committed)));
         }
         let mut stored = Vec::new();
         for entry in entries {

@@ -26,7 +26,13 @@ const KEY_END: u8 = 0x11;
 
 /// What the owner is asked to do.
 pub(super) enum Work {
-    Change { group: GroupId, epoch: u64, operation: Operation, on_flushed: OnFlushed },
+    /// Without `on_flushed` nobody waits for it.
+    Change {
+        group: GroupId,
+        epoch: u64,
+        operation: Operation,
+        on_flushed: Option<OnFlushed>,
+    },
     Reclaim(oneshot::Sender<Result<Vec<GroupId>, LogError>>),
     Close(oneshot::Sender<()>),
 }
@@ -51,7 +57,7 @@ pub(super) struct Read {
 /// Between two tries on a full disk.
 const FULL_RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
-type Change = (GroupId, u64, Operation, OnFlushed);
+type Change = (GroupId, u64, Operation, Option<OnFlushed>);
 
 /// Starts both threads. They end when told to close or when the log is dropped.
 #[allow(clippy::disallowed_methods, reason = "the engine blocks; these are its threads")]
@@ -122,7 +128,8 @@ impl<F: FileSystem + 'static> Owner<F> {
     /// Writes and fsyncs the changes as one batch, then runs their callbacks.
     fn write(&mut self, changes: Vec<Change>) {
         let Some(engine) = self.engine.clone() else {
-            return changes.into_iter().for_each(|(_, _, _, on_flushed)| on_flushed(Err(LogError::Closed)));
+            let waiting = changes.into_iter().filter_map(|(_, _, _, on_flushed)| on_flushed);
+            return waiting.for_each(|on_flushed| on_flushed(Err(LogError::Closed)));
         };
         let (mut fresh, mut stale) = (Vec::with_capacity(changes.len()), Vec::new());
         let mut batch = LogBatch::with_capacity(changes.len());
@@ -134,7 +141,7 @@ impl<F: FileSystem + 'static> Owner<F> {
                 (state.map_or(0, |state| state.epoch), state.map(|state| state.durable.clone()).unwrap_or_default())
             };
             if epoch != current_epoch {
-                stale.push(on_flushed);
+                stale.extend(on_flushed);
                 continue;
             }
             let position = contents.iter().position(|(of, _)| *of == group).unwrap_or_else(|| {
@@ -142,7 +149,7 @@ impl<F: FileSystem + 'static> Owner<F> {
                 contents.len() - 1
             });
             add_to_batch(&mut batch, group, &mut contents[position].1, operation);
-            fresh.push(on_flushed);
+            fresh.extend(on_flushed);
         }
         let outcome = self.flush(&engine, &mut batch, fresh.len());
         {
@@ -191,19 +198,21 @@ impl<F: FileSystem + 'static> Owner<F> {
     }
 }
 
-/// Takes changes from the queue until it is empty, the batch is full, or something else is asked for.
+/// Takes changes from the queue until it is empty, the batch is full, or something else is asked for. Changes that
+/// nobody waits for are no batch: they wait for one.
 fn drain(first: Work, work: &Receiver<Work>) -> (Vec<Change>, Option<Work>) {
     let mut changes = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut awaited) = (0, false);
     let mut next = Some(first);
     while let Some(item) = next.take() {
         let Work::Change { group, epoch, operation, on_flushed } = item else { return (changes, Some(item)) };
         if let Operation::Append(entries) = &operation {
             bytes += entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
         }
+        awaited |= on_flushed.is_some();
         changes.push((group, epoch, operation, on_flushed));
         if bytes < BATCH_BYTES_MAX && changes.len() < BATCH_CHANGES_MAX {
-            next = work.try_recv().ok();
+            next = if awaited { work.try_recv().ok() } else { work.recv().ok() };
         }
     }
     (changes, None)

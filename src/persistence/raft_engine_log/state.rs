@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::owner::Operation;
 use crate::persistence::log::{LogEntry, LogRange, LogValue};
 
 /// Newest entries kept in memory per group. Raft reads what it has just appended to apply it, and followers that keep
@@ -55,6 +56,12 @@ impl GroupState {
             self.cache.push_back(entry.bytes.clone());
         }
         self.shrink();
+    }
+
+    /// Takes a named value into the queued state; what the owner does of it.
+    pub fn put(&mut self, value: LogValue, bytes: Vec<u8>) -> Operation {
+        self.queued.values.insert(value, bytes.clone());
+        Operation::Put(value, bytes)
     }
 
     /// Drops entries from the cache that are durable and too many.

@@ -74,6 +74,8 @@ struct State {
     /// Synced plus queued: what reads see.
     view: BTreeMap<GroupId, GroupLog>,
     queue: VecDeque<Unsynced>,
+    /// Values nobody waits for: queued before the next change.
+    noted: Vec<(GroupId, Change)>,
     closed: bool,
     /// Syncs take up to this much longer.
     slow: Duration,
@@ -81,6 +83,13 @@ struct State {
     fails: bool,
     /// On a disk that lies.
     lie: Option<Lie>,
+}
+
+impl State {
+    fn queue_noted(&mut self) {
+        let noted = std::mem::take(&mut self.noted).into_iter();
+        self.queue.extend(noted.map(|(group, change)| Unsynced { group, change, on_flushed: Box::new(|_| ()) }));
+    }
 }
 
 /// What a crash left of what was being written.
@@ -143,6 +152,7 @@ impl SimLog {
         state.synced = lie.firm.clone();
         state.lie = Some(lie);
         let queue = std::mem::take(&mut state.queue);
+        state.noted.clear();
         drop(state);
         drop(queue);
         lost as u64
@@ -186,6 +196,7 @@ impl SimLog {
     pub fn crash(&self, rng: &dyn Rng, flips: bool) -> Remains {
         let mut state = self.lock();
         let dropped = std::mem::take(&mut state.queue);
+        state.noted.clear();
         let whole = below(rng, dropped.len() as u64 + 1) as usize;
         let (mut bytes, mut torn) = (Vec::new(), Vec::new());
         dropped.iter().take(whole).for_each(|unsynced| tail::write(unsynced.group, &unsynced.change, &mut bytes));
@@ -237,6 +248,7 @@ impl SimLog {
             return on_flushed(Err(LogError::Closed));
         }
         change_group(state.view.entry(group).or_default(), change.clone());
+        state.queue_noted();
         state.queue.push_back(Unsynced { group, change, on_flushed });
         drop(state);
         self.queued.notify_one();
@@ -272,6 +284,15 @@ impl Log for SimLog {
 
     fn put(&self, group: GroupId, value: LogValue, bytes: Vec<u8>, on_flushed: OnFlushed) {
         self.enqueue(group, Change::Put(value, bytes), on_flushed);
+    }
+
+    fn note(&self, group: GroupId, value: LogValue, bytes: Vec<u8>) {
+        let mut state = self.lock();
+        if !state.closed {
+            let change = Change::Put(value, bytes);
+            change_group(state.view.entry(group).or_default(), change.clone());
+            state.noted.push((group, change));
+        }
     }
 
     async fn get(&self, group: GroupId, value: LogValue) -> Result<Option<Vec<u8>>, LogError> {
@@ -312,6 +333,7 @@ impl Log for SimLog {
     }
 
     async fn close(&self) {
+        self.lock().queue_noted();
         while self.sync_one().is_some_and(|callback| {
             callback(Ok(()));
             true
