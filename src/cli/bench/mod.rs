@@ -7,6 +7,7 @@
 
 mod connection;
 mod measure;
+mod pacer;
 mod scenario;
 mod setup;
 mod shopper;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::exit::{Exit, Failure};
@@ -84,9 +86,10 @@ async fn drive(arguments: &BenchArguments) -> Result<Report, Failure> {
         arguments.scenario, arguments.clients, arguments.duration, arguments.warmup
     ));
     let mut clients = tokio::task::JoinSet::new();
+    let mut dues = arguments.rate.map(|rate| pacer::start(schedule, rate, arguments.clients).into_iter());
     for number in 0..arguments.clients {
         let shopper = Shopper::new(number, arguments.clone(), target.clone());
-        clients.spawn(client(shopper, schedule, pace(arguments, number)));
+        clients.spawn(client(shopper, schedule, dues.as_mut().and_then(Iterator::next)));
     }
     let mut total = Tally::default();
     while let Some(tally) = clients.join_next().await {
@@ -103,24 +106,20 @@ async fn drive(arguments: &BenchArguments) -> Result<Report, Failure> {
     Ok(Report::new(arguments.scenario, arguments.clients, arguments.rate, measured, total))
 }
 
-/// Open loop: when client `number` starts its first operation, and how long after that each further one.
-fn pace(arguments: &BenchArguments, number: u32) -> Option<(Duration, Duration)> {
-    let rate = arguments.rate?;
-    let between = Duration::from_secs_f64(1.0 / f64::from(rate));
-    Some((between * number, between * arguments.clients))
-}
-
-async fn client(mut shopper: Shopper, schedule: Schedule, pace: Option<(Duration, Duration)>) -> Tally {
-    let mut due = schedule.start + pace.map_or(Duration::ZERO, |(first, _)| first);
-    while due < schedule.end && shopper.has_more() {
-        if let Some((_, between)) = pace {
-            tokio::time::sleep_until(due).await;
-            shopper.operate(due, due >= schedule.measure_from).await;
-            due += between;
-        } else {
-            shopper.operate(due, due >= schedule.measure_from).await;
-            due = tokio_now();
+/// Does operations when they are `due`; without that, one after the other.
+async fn client(mut shopper: Shopper, schedule: Schedule, due: Option<UnboundedReceiver<Instant>>) -> Tally {
+    let Some(mut dues) = due else {
+        let mut begins = tokio_now().max(schedule.start);
+        while begins < schedule.end && shopper.has_more() {
+            shopper.operate(begins, begins >= schedule.measure_from).await;
+            begins = tokio_now();
         }
+        return shopper.into_tally();
+    };
+    while shopper.has_more()
+        && let Some(due) = dues.recv().await
+    {
+        shopper.operate(due, due >= schedule.measure_from).await;
     }
     shopper.into_tally()
 }
@@ -132,25 +131,4 @@ fn tokio_now() -> Instant {
 
 fn unreachable(error: connection::ConnectionError) -> Failure {
     Failure::new(Exit::Unreachable, error).advise("start a node with `stockroom serve`, or give its address with --url")
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        bench: BenchArguments,
-    }
-
-    #[test]
-    fn open_loop_spreads_the_clients_evenly() {
-        let line = Line::parse_from(["bench", "hot-sku", "--rate", "1000", "--clients", "4"]);
-        let millisecond = Duration::from_millis(1);
-        assert_eq!(pace(&line.bench, 0), Some((Duration::ZERO, 4 * millisecond)));
-        assert_eq!(pace(&line.bench, 3), Some((3 * millisecond, 4 * millisecond)));
-    }
 }
