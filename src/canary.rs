@@ -72,6 +72,8 @@ canaries! {
     BodyIgnored = "body-ignored", "P2";
     /// Client writes refused while the disk was nearly full are refused for ever.
     GateStaysClosed = "gate-stays-closed", "P28";
+    /// What happened to an order within the last moment is not shown.
+    StaleRead = "stale-read", "P11";
 }
 
 static PLANTED: OnceLock<Canary> = OnceLock::new();

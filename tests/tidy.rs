@@ -93,7 +93,7 @@ const CANARIES: &[(&str, &[&str])] = &[
     ("src/domain/order/payment.rs", &["DoubleCapture"]),
     ("src/domain/stock/rules.rs", &["HoldExpiryIgnored", "ReserveOffByOne"]),
     ("src/http/call.rs", &["BodyIgnored"]),
-    ("src/http/v1/orders.rs", &["OrderIdPerAttempt"]),
+    ("src/http/v1/orders.rs", &["OrderIdPerAttempt", "StaleRead"]),
     ("src/persistence/applier.rs", &["StaleSuffixAccepted"]),
     ("src/persistence/fold.rs", &["WindowNotInSnapshot"]),
     ("src/projections/feed.rs", &["CursorSkips"]),

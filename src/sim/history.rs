@@ -47,9 +47,9 @@ pub enum Fact {
         /// Times it was asked for.
         attempts: u32,
     },
-    /// Somebody asked a stock item or cart for something; answered or not, see `linear`.
+    /// Somebody asked an entity for something; answered or not, see `linear`.
     Asked {
-        /// Whom: `stock/SKU` or `cart/ID`.
+        /// Whom: `stock/SKU`, `cart/ID`, `order/ID` or `product/ID`.
         entity: String,
         /// What.
         ask: Ask,
@@ -63,7 +63,7 @@ pub enum Fact {
         /// The answer.
         said: Said,
     },
-    /// Whether the answers about a stock item or cart fit together was not found out: too many orders of its requests.
+    /// Whether the answers about an entity fit together was not found out: too many orders of its requests.
     Undecided {
         /// Which.
         entity: String,
@@ -180,7 +180,7 @@ pub enum Fact {
     },
 }
 
-/// What somebody asked a stock item or cart for.
+/// What somebody asked an entity for.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
@@ -232,9 +232,40 @@ pub enum Ask {
         /// Under which key.
         key: String,
     },
+    /// Where the order stands.
+    ReadOrder,
+    /// To be undone.
+    Cancel,
+    /// To be sent out, all of it.
+    Fulfil,
+    /// To have arrived.
+    Deliver,
+    /// To give money back.
+    Refund {
+        /// Whatever is left of it, or a part.
+        rest: bool,
+    },
+    /// To say this from now on.
+    Write {
+        /// What.
+        label: Label,
+        /// Whether a request sent several times is known to be the same one.
+        once: bool,
+    },
+    /// What it says.
+    ReadProduct,
 }
 
-/// What a stock item or cart answered.
+/// What of a product merchants change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Label {
+    /// Minor units.
+    pub price: u64,
+    /// How long its description is.
+    pub description_bytes: u64,
+}
+
+/// What an entity answered.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
@@ -254,6 +285,30 @@ pub enum Said {
     Lines {
         /// SKU → units.
         lines: BTreeMap<String, u64>,
+    },
+    /// The cart is an order now.
+    Ordered {
+        /// Which.
+        order: String,
+        /// Where it stands.
+        state: String,
+    },
+    /// Where the order stands.
+    Stands {
+        /// The state.
+        state: String,
+    },
+    /// What the product says.
+    Says {
+        /// Which of its versions that is.
+        version: u64,
+        /// What.
+        label: Label,
+    },
+    /// No: an order that stands there cannot do that.
+    Forbidden {
+        /// The state.
+        state: String,
     },
     /// No.
     No {

@@ -24,7 +24,7 @@ laws! {
     "SIM-NO-QUARANTINE": "no entity is taken out of service";
     "SIM-ACCEPTED-IS-KEPT": "what was acknowledged or committed is there, unchanged, after every crash";
     "SIM-ORDERS-END": "once nothing breaks any more every order ends by itself, without anybody looking at it";
-    "SIM-SELLS-AGAIN": "once nothing breaks any more the shop sells as fast as its requests were answered when it opened";
+    "SIM-SELLS-AGAIN": "once nothing breaks any more the shop sells as fast as it answered when it opened";
     "SIM-HOLDS-END": "a hold whose time is over ends by itself";
     "SIM-ONE-CHARGE": "an order is charged at most once, exactly what it costs, and only when it is sold";
     "SIM-PAID-ONCE": "what a provider carried out is not asked for again under another key";
@@ -42,7 +42,7 @@ laws! {
     "SIM-LAST-WRITE-STANDS": "of a line written from two tabs the last write of either stands";
     "SIM-MERGE-KEEPS-ALL": "a merged cart has every unit of both";
     "SIM-IMPORT-IS-TAKEN": "a catalogue imported as it is has no row refused";
-    "SIM-LINEARIZABLE": "answers about a stock item or a cart fit one order of the requests made to it";
+    "SIM-LINEARIZABLE": "answers about a stock item, cart, order or product fit one order of the requests made to it";
     "SIM-LIVE-IS-JOURNAL": "what the shop shows of an entity is what its journal makes of it";
     "SIM-LISTS-AGREE": "orders are listed as they are";
     "SIM-SEARCH-AGREES": "search shows the units there are, a moment later at most";

@@ -1,7 +1,8 @@
 //! One run: a world built from a drawn scenario, driven through its phases, judged, reported.
 //!
 //! setup (the shop opens) → safety (shoppers buy, faults strike) → heal (everything runs again, nothing breaks any
-//! more) → liveness (every order ends by itself, the shop sells again as fast as it opened) → rest (everything is compared).
+//! more) → liveness (every order ends by itself, the shop sells again as fast as it opened) → rest (everything is
+//! compared).
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

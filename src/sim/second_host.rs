@@ -2,7 +2,8 @@
 //!
 //! On a cluster a host that was slow to hear of its end may still drive entities that another one hosts already. One
 //! node never gets there by itself: it hosts a shard once and waits for a dead actor's batch. So this fault puts a
-//! second shard actor beside the first, over the same log and store, and sends the clients there. The first keeps its
+//! second shard actor beside the first, over the same log and store, and sends the clients there, once the first has
+//! answered those it had: a leader may answer nobody any more when the next one hosts (P12). The first keeps its
 //! residents: it wakes who is due, sends what is owed, records outcomes and ends holds, and knows nothing of the other.
 //! What either of them appends makes the other's next batch stale. The spell ends as a handover does: nobody hosts the
 //! shard, the second host goes, its batches land, and the shard is hosted anew from the journal.
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorRef};
+use tokio::sync::oneshot;
 
 use super::disk::within;
 use super::host::Machine;
@@ -58,12 +60,17 @@ pub async fn run(node: Arc<Node>, machine: Arc<Machine>, courier: Arc<dyn Courie
         for group in node.shards().groups() {
             // Between two hosts, as after an earlier spell, a shard cannot be hosted twice.
             let Some(first) = node.hosted().get(group) else { continue };
+            node.hosted().set(group, None);
+            fall_silent(&first).await;
+            if node.hosted().get(group).is_some() {
+                // The first host fell meanwhile and the node has another one.
+                continue;
+            }
             let (rng, under_way) = (rng.clone(), under_way.clone());
             let log = Second { group: node.groups()[&group].clone(), rng, under_way };
-            if let Some(second) = host(&node, log, courier.clone()).await {
-                node.hosted().set(group, Some(second.clone()));
-                twice.push((group, first, second));
-            }
+            let second = host(&node, log, courier.clone()).await;
+            node.hosted().set(group, Some(second.clone().unwrap_or(first.clone())));
+            twice.extend(second.map(|second| (group, first, second)));
         }
         while machine.second_host.is_on() {
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -81,6 +88,24 @@ pub async fn run(node: Arc<Node>, machine: Arc<Machine>, courier: Arc<dyn Courie
         }
         firsts.into_iter().for_each(|first| first.stop(None));
         tokio::time::sleep(HOSTED_ANEW).await;
+    }
+}
+
+/// Waits until each entity of a host that gets no clients any more has answered those it had.
+async fn fall_silent(host: &ActorRef<ShardMessage>) {
+    let (reply, residents) = oneshot::channel();
+    drop(host.cast(ShardMessage::Residents { limit: usize::MAX, reply }));
+    let Ok(residents) = residents.await else { return };
+    for (entity, _) in residents.used_last {
+        loop {
+            let (reply, described) = oneshot::channel();
+            drop(host.cast(ShardMessage::Describe { entity: entity.clone(), reply }));
+            // One that is not there has nobody waiting.
+            if !described.await.is_ok_and(|entity| entity.busy || entity.waiting > 0) {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 }
 

@@ -290,9 +290,22 @@ async fn answer(state: &AppState, id: OrderId) -> Result<Response, Problem> {
 async fn read(state: &AppState, id: OrderId) -> Result<OrderView, Problem> {
     let answer = state.read(EntityId::order(id), AnyCommand::Order(OrderCommand::Show)).await?;
     match answer.reply {
+        #[cfg(feature = "canaries")]
+        AnyReply::Order(OrderReply::Shown(view)) if crate::canary::is(crate::canary::Canary::StaleRead) => {
+            Ok(a_moment_ago(*view, answer.at))
+        }
         AnyReply::Order(OrderReply::Shown(view)) => Ok(*view),
         _ => Err(wire::unexpected(&answer)),
     }
+}
+
+/// The order as a copy has it that lags behind.
+#[cfg(feature = "canaries")]
+fn a_moment_ago(mut view: OrderView, at: crate::domain::time::Timestamp) -> OrderView {
+    const LAG: Duration = Duration::from_millis(200);
+    let seen = view.history.iter().rev().find(|row| row.at.after(LAG) <= at).or(view.history.first());
+    view.state = seen.map_or(view.state, |row| row.state);
+    view
 }
 
 async fn rendered(state: &AppState, view: &OrderView, status: StatusCode) -> Result<Response, Problem> {

@@ -60,10 +60,9 @@ pub(super) fn judge(view: &View<'_>) -> Finding {
     let mut operations: Vec<Operation<Op>> = Vec::new();
     for place in view.asked {
         let Fact::Asked { ask, .. } = &view.history[*place].fact else { continue };
-        let answer = view.answers.get(&(*place as u64)).map(|until| (*until, &view.history[*until].fact));
-        let (until, attempts, said) = match answer {
-            Some((until, Fact::Answered { attempts, said, .. })) => (Some(until), *attempts, Some(said)),
-            _ => (None, 1, None),
+        let (until, attempts, said) = match view.answer(*place) {
+            Some((until, attempts, said)) => (Some(until), attempts, Some(said)),
+            None => (None, 1, None),
         };
         let refused = matches!(said, Some(Said::No { .. }));
         if refused && attempts == 1 {

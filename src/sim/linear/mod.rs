@@ -1,23 +1,27 @@
 //! Linearizability: could answers have come from one thing doing one request after the other?
 //!
-//! Every request to a stock item or cart is in the history with the moment it was made and the moment it was answered.
-//! The entity is linearizable when some order of its requests fits both: each takes effect at one instant between its
-//! two moments, and a tiny sequential model (`stock`, `cart`; no code of the domain) gives the answers that were given.
-//! A request nobody got an answer to may have taken effect at any time after it was made, or never; so may whatever the
-//! shop does by itself. The moments are places in the history, which is in the order of real time.
+//! Every request to an entity is in the history with the moment it was made and the moment it was answered. The entity
+//! is linearizable when some order of its requests fits both: each takes effect at one instant between its two moments,
+//! and a tiny sequential model (`stock`, `cart`, `order`, `product`; no code of the domain) gives the answers that were
+//! given. A request nobody got an answer to may have taken effect at any time after it was made, or never; so may
+//! whatever the shop does by itself. The moments are places in the history, which is in the order of real time.
 //!
 //! The search is Wing and Gong's with Lowe's memory of configurations seen (G. Lowe, "Testing for linearizability",
 //! 2017), depth first, [`STEPS_MAX`] steps at most; a search that ends there is told of as undecided and breaks no law.
 
 mod cart;
+mod order;
+mod product;
 mod search;
 mod stock;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 pub use search::{Finding, Operation, Spec, linearize};
 
-use super::history::{Fact, Row};
+use super::history::{Fact, Row, Said};
 use super::model::Complaint;
 
 /// Configurations one entity is searched for.
@@ -34,26 +38,22 @@ pub struct Report {
     pub undecided: Vec<String>,
 }
 
-/// Judges every stock item and cart of a history. `right_clocks`: whether a second of the shop is one of the world.
+/// Judges every entity of a history. `right_clocks`: whether a second of the shop is one of the world.
 pub fn judge(history: &[Row], right_clocks: bool) -> Report {
-    let mut entities: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, row) in history.iter().enumerate() {
-        if let Fact::Asked { entity, .. } = &row.fact {
-            entities.entry(entity).or_default().push(index);
-        }
-    }
     let answers = answers_of(history);
     let mut report = Report::default();
-    for (entity, asked) in entities {
+    for (entity, asked) in requests_of(history, &answers) {
         let view = View { history, answers: &answers, asked: &asked, right_clocks };
-        let finding = match entity.starts_with("cart/") {
-            true => cart::judge(&view),
-            false => stock::judge(&view),
+        let finding = match entity.split_once('/') {
+            Some(("cart", _)) => cart::judge(&view),
+            Some(("order", _)) => order::judge(&view),
+            Some(("product", _)) => product::judge(&view),
+            _ => stock::judge(&view),
         };
         report.searched += 1;
         match finding {
             Finding::Linearizable => {}
-            Finding::Undecided => report.undecided.push(entity.to_owned()),
+            Finding::Undecided => report.undecided.push(entity),
             Finding::Impossible { stuck } => {
                 let detail = format!("{entity}: no order of its {} requests gives {stuck}", asked.len());
                 report.complaints.push(("SIM-LINEARIZABLE", detail));
@@ -61,6 +61,20 @@ pub fn judge(history: &[Row], right_clocks: bool) -> Report {
         }
     }
     report
+}
+
+/// Entity → places of its requests. An order is first seen in the answer to the checkout of its cart.
+fn requests_of(history: &[Row], answers: &BTreeMap<u64, usize>) -> BTreeMap<String, Vec<usize>> {
+    let mut entities: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (place, row) in history.iter().enumerate() {
+        let Fact::Asked { entity, .. } = &row.fact else { continue };
+        entities.entry(entity.clone()).or_default().push(place);
+        let answer = answers.get(&(place as u64)).map(|answered| &history[*answered].fact);
+        if let Some(Fact::Answered { said: Said::Ordered { order, .. }, .. }) = answer {
+            entities.entry(format!("order/{order}")).or_default().push(place);
+        }
+    }
+    entities
 }
 
 /// Place of a request → place of its answer.
@@ -84,106 +98,13 @@ pub(super) struct View<'a> {
     pub right_clocks: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sim::history::{Ask, Said};
-
-    fn row(fact: Fact) -> Row {
-        Row { at_ms: 0, actor: String::new(), fact }
-    }
-
-    fn asked(entity: &str, ask: Ask) -> Row {
-        row(Fact::Asked { entity: entity.to_owned(), ask })
-    }
-
-    fn answered(request: u64, said: Said) -> Row {
-        row(Fact::Answered { request, attempts: 1, said })
-    }
-
-    fn laws(history: &[Row]) -> usize {
-        let report = judge(history, true);
-        assert!(report.undecided.is_empty());
-        report.complaints.len()
-    }
-
-    #[test]
-    fn a_read_after_a_hold_must_see_it() {
-        let history = |available| {
-            vec![
-                asked("stock/A", Ask::Receive { units: 5 }),
-                answered(0, Said::Yes),
-                asked("stock/A", Ask::Hold { units: 2, ttl_s: 60 }),
-                answered(2, Said::Held { hold: "h".to_owned() }),
-                asked("stock/A", Ask::ReadStock),
-                answered(4, Said::Available { units: available }),
-            ]
-        };
-        assert_eq!(laws(&history(3)), 0);
-        assert_eq!(laws(&history(5)), 1);
-    }
-
-    #[test]
-    fn a_refusal_of_units_that_were_there_fits_no_order() {
-        let history = |asked_for| {
-            vec![
-                asked("stock/A", Ask::Receive { units: 5 }),
-                answered(0, Said::Yes),
-                asked("stock/A", Ask::Hold { units: asked_for, ttl_s: 60 }),
-                answered(2, Said::No { code: "insufficient_stock".to_owned() }),
-            ]
-        };
-        assert_eq!(laws(&history(6)), 0);
-        assert_eq!(laws(&history(5)), 1);
-    }
-
-    #[test]
-    fn concurrent_requests_may_have_been_in_either_order_and_unknown_ones_never() {
-        let mut history = vec![
-            asked("stock/A", Ask::Receive { units: 1 }),
-            answered(0, Said::Yes),
-            asked("stock/A", Ask::Hold { units: 1, ttl_s: 60 }),
-            asked("stock/A", Ask::ReadStock),
-            answered(3, Said::Available { units: 1 }),
-        ];
-        assert_eq!(laws(&history), 0);
-        history.push(asked("stock/A", Ask::ReadStock));
-        history.push(answered(5, Said::Available { units: 0 }));
-        assert_eq!(laws(&history), 0);
-        history.push(asked("stock/A", Ask::ReadStock));
-        history.push(answered(7, Said::Available { units: 2 }));
-        assert_eq!(laws(&history), 1);
-    }
-
-    #[test]
-    fn a_hold_that_was_given_out_cannot_be_unknown() {
-        let history = |said| {
-            vec![
-                asked("stock/A", Ask::Receive { units: 5 }),
-                answered(0, Said::Yes),
-                asked("stock/A", Ask::Hold { units: 2, ttl_s: 60 }),
-                answered(2, Said::Held { hold: "h".to_owned() }),
-                asked("stock/A", Ask::Return { hold: "h".to_owned() }),
-                answered(4, said),
-            ]
-        };
-        assert_eq!(laws(&history(Said::Yes)), 0);
-        assert_eq!(laws(&history(Said::No { code: "not_found".to_owned() })), 1);
-    }
-
-    #[test]
-    fn a_cart_shows_what_was_put_into_it() {
-        let lines = |units: u64| [("A".to_owned(), units)].into();
-        let history = |shown| {
-            vec![
-                asked("cart/c", Ask::SetLine { sku: "A".to_owned(), units: 2 }),
-                answered(0, Said::Lines { lines: lines(2) }),
-                asked("cart/c", Ask::SetLine { sku: "A".to_owned(), units: 3 }),
-                asked("cart/c", Ask::ReadCart),
-                answered(3, Said::Lines { lines: lines(shown) }),
-                answered(2, Said::Lines { lines: lines(3) }),
-            ]
-        };
-        assert_eq!([laws(&history(2)), laws(&history(3)), laws(&history(5))], [0, 0, 1]);
+impl<'a> View<'a> {
+    /// Place, attempts and content of the answer to the request at `place`.
+    fn answer(&self, place: usize) -> Option<(usize, u32, &'a Said)> {
+        let answered = *self.answers.get(&(place as u64))?;
+        match &self.history[answered].fact {
+            Fact::Answered { attempts, said, .. } => Some((answered, *attempts, said)),
+            _ => None,
+        }
     }
 }

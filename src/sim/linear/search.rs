@@ -43,7 +43,7 @@ pub trait Spec {
 pub enum Finding {
     /// There is an order.
     Linearizable,
-    /// There is none; the operation the longest attempt could not get past.
+    /// There is none; the operation the longest attempt could not get past, and the row with its answer.
     Impossible {
         /// In words.
         stuck: String,
@@ -76,8 +76,15 @@ pub fn linearize<S: Spec>(initial: S::State, operations: &[Operation<S::Op>], st
         }
         open.extend(search.followers(&done, &state));
     }
-    let stuck = search.longest.1.map_or_else(String::new, |number| format!("{:?}", operations[number].what));
+    let stuck = search.longest.1.map_or_else(String::new, |number| told(&operations[number]));
     Finding::Impossible { stuck }
+}
+
+fn told<O: std::fmt::Debug>(operation: &Operation<O>) -> String {
+    match operation.until {
+        Some(until) => format!("{:?} of row {until}", operation.what),
+        None => format!("{:?}", operation.what),
+    }
 }
 
 impl<S: Spec> Search<'_, S> {

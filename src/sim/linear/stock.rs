@@ -100,7 +100,7 @@ pub(super) fn judge(view: &View<'_>) -> Finding {
 
 /// Hold id → the place it was asked for at.
 fn holds_of<'a>(view: &View<'a>) -> BTreeMap<&'a str, usize> {
-    let held = view.asked.iter().filter_map(|place| match answer(view, *place)? {
+    let held = view.asked.iter().filter_map(|place| match view.answer(*place)? {
         (_, _, Said::Held { hold }) => Some((hold.as_str(), *place)),
         _ => None,
     });
@@ -112,23 +112,14 @@ fn holds_of<'a>(view: &View<'a>) -> BTreeMap<&'a str, usize> {
 fn lost_hold(view: &View<'_>, numbers: &BTreeMap<&str, usize>) -> Option<String> {
     view.asked.iter().filter(|_| view.right_clocks).find_map(|place| {
         let Fact::Asked { ask: Ask::Return { hold }, .. } = &view.history[*place].fact else { return None };
-        let (_, _, Said::No { code }) = answer(view, *place)? else { return None };
+        let (_, _, Said::No { code }) = view.answer(*place)? else { return None };
         let is_known = numbers.contains_key(hold.as_str());
         (is_known && code == "not_found").then(|| format!("{code} to a return of hold {hold}"))
     })
 }
 
-/// Place, attempts and content of the answer to the request at `place`.
-fn answer<'a>(view: &View<'a>, place: usize) -> Option<(usize, u32, &'a Said)> {
-    let answered = *view.answers.get(&(place as u64))?;
-    match &view.history[answered].fact {
-        Fact::Answered { attempts, said, .. } => Some((answered, *attempts, said)),
-        _ => None,
-    }
-}
-
 fn operations_of(view: &View<'_>, place: usize, ask: &Ask, numbers: &BTreeMap<&str, usize>) -> Vec<Operation<Op>> {
-    let answer = answer(view, place);
+    let answer = view.answer(place);
     let perhaps = |what, from| Operation { what, from, until: None, after: None };
     let surely = |what, until| Operation { what, from: place, until: Some(until), after: None };
     match (ask, answer) {

@@ -200,6 +200,8 @@ pub struct Merchants {
     pub reprice_every_s: u64,
     /// Seconds between two times the hold of an order is ended under it.
     pub end_hold_every_s: u64,
+    /// Seconds between two looks at an order and a product by somebody who only looks.
+    pub look_every_s: u64,
 }
 
 /// What breaks on nodes, disks, clocks and between hosts, during the safety phase only.

@@ -68,6 +68,8 @@ fn open_back_office(
     visits.spawn_local(async move { carrier.deliver(&world, until).await });
     let (pricer, world) = come("pricer");
     visits.spawn_local(async move { pricer.reprice(&world, until).await });
+    let (onlooker, world) = come("onlooker");
+    visits.spawn_local(async move { onlooker.look_around(&world, until).await });
 }
 
 /// One visitor after the other, as the curve says; ends when all have left.

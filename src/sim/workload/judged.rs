@@ -1,4 +1,4 @@
-//! Requests to stock items and carts whose answers `linear` judges, and old requests asked once more.
+//! Requests to entities whose answers `linear` judges, and old requests asked once more.
 //!
 //! Each is in the history when it is made and when it is answered. A request recalled under its old key, after crashes
 //! and long silence perhaps, must change nothing and be answered as before: of a hold or a delivery word for word, of
@@ -10,15 +10,15 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::shopper::{Lines, is_unknown, lines_of};
-use super::{ATTEMPTS_MAX, Visitor};
+use super::{ATTEMPTS_MAX, INSIST_MAX, Visitor, product, yes};
 use crate::sim::client::{Call, NoAnswer, Reply};
 use crate::sim::disk::within;
-use crate::sim::history::{Ask, Fact, Said};
+use crate::sim::history::{Ask, Fact, Label, Said};
 use crate::sim::laws;
 use crate::sim::scenario::{Scenario, Shoppers};
 
 /// What an answer that is a yes says.
-type Reading = fn(&Value) -> Said;
+pub(super) type Reading = fn(&Value) -> Said;
 
 /// The cart it shows.
 pub(super) fn said_lines(body: &Value) -> Said {
@@ -38,6 +38,36 @@ fn said_available(body: &Value) -> Said {
     Said::Available { units: body["available"].as_u64().unwrap_or(u64::MAX) }
 }
 
+/// The order a cart became, and where it stands.
+pub(super) fn said_ordered(body: &Value) -> Said {
+    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    Said::Ordered { order: text("id"), state: text("state") }
+}
+
+/// Where the order stands.
+pub(super) fn said_state(body: &Value) -> Said {
+    Said::Stands { state: body["state"].as_str().unwrap_or_default().to_owned() }
+}
+
+/// What the product says.
+pub(super) fn said_label(body: &Value) -> Said {
+    Said::Says { version: body["version"].as_u64().unwrap_or_default(), label: label(body) }
+}
+
+/// Of a product as it is written and as it is shown.
+fn label(product: &Value) -> Label {
+    let price = product["variants"][0]["prices"]["USD"].as_u64().unwrap_or_default();
+    Label { price, description_bytes: product["description"].as_str().unwrap_or_default().len() as u64 }
+}
+
+/// Why not.
+fn said_no(reply: &Reply) -> Said {
+    match reply.body["state"].as_str() {
+        Some(state) if reply.code() == "order_state" => Said::Forbidden { state: state.to_owned() },
+        _ => Said::No { code: reply.code().to_owned() },
+    }
+}
+
 impl Visitor {
     /// Asks, and says so.
     pub(super) async fn judged(
@@ -49,10 +79,11 @@ impl Visitor {
     ) -> (Result<Reply, NoAnswer>, u32) {
         let request = self.history.add(&self.name, Fact::Asked { entity, ask });
         let (outcome, attempts) = self.insist(call, attempts_max).await;
-        let said = outcome.as_ref().ok().filter(|reply| !is_unknown(reply.status)).map(|reply| {
-            let no = || Said::No { code: reply.code().to_owned() };
-            if reply.status.is_success() { reading(&reply.body) } else { no() }
-        });
+        let said = outcome
+            .as_ref()
+            .ok()
+            .filter(|reply| !is_unknown(reply.status))
+            .map(|reply| if reply.status.is_success() { reading(&reply.body) } else { said_no(reply) });
         if let Some(said) = said {
             self.tell(Fact::Answered { request, attempts, said });
         }
@@ -60,7 +91,14 @@ impl Visitor {
     }
 
     /// As [`Visitor::step`], judged.
-    async fn judged_step(&self, what: &str, entity: String, ask: Ask, call: &Call, reading: Reading) -> Option<Value> {
+    pub(super) async fn judged_step(
+        &self,
+        what: &str,
+        entity: String,
+        ask: Ask,
+        call: &Call,
+        reading: Reading,
+    ) -> Option<Value> {
         let (outcome, _) = self.judged(entity, ask, (call, ATTEMPTS_MAX), reading).await;
         match outcome {
             Ok(reply) if reply.status.is_success() => Some(reply.body),
@@ -120,6 +158,46 @@ impl Visitor {
         if self.judged_step("give a hold back", entity, ask, &call, said_yes).await.is_some() {
             self.tell(Fact::GaveBack { hold: hold.to_owned() });
         }
+    }
+
+    /// Looks where an order stands.
+    pub(super) async fn look_at_order(&self, order: &str) -> Option<Value> {
+        let call = Call::new(Method::GET, format!("/v1/orders/{order}"));
+        self.judged_step("look at an order", format!("order/{order}"), Ask::ReadOrder, &call, said_state).await
+    }
+
+    /// Looks at a product.
+    pub(super) async fn look_at_product(&self, number: u32) {
+        let call = Call::new(Method::GET, format!("/v1/products/product-{number}"));
+        let entity = format!("product/product-{number}");
+        self.judged_step("look at a product", entity, Ask::ReadProduct, &call, said_label).await;
+    }
+
+    /// Writes a product, under a key or, without one, as often as it is sent.
+    pub(super) async fn write_product(&self, number: u32, product: Value, key: Option<String>) -> Result<(), String> {
+        let ask = Ask::Write { label: label(&product), once: key.is_some() };
+        let call = Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product);
+        let (call, entity) = (Call { key, ..call }, format!("product/product-{number}"));
+        let (outcome, _) = self.judged(entity, ask, (&call, INSIST_MAX), said_label).await;
+        yes(&call, outcome).map(drop)
+    }
+
+    /// Imports the catalogue as it was first listed: every product is written.
+    pub(super) async fn import_all(&self, scenario: &Scenario, call: &Call) -> Result<Value, String> {
+        let requests: Vec<u64> = (0..scenario.shop.products)
+            .map(|number| {
+                // What an import wrote is known for ten minutes; clocks that jump make that less.
+                let ask = Ask::Write { label: label(&product(number)), once: scenario.has_right_clocks() };
+                let entity = format!("product/product-{number}");
+                self.history.add(&self.name, Fact::Asked { entity, ask })
+            })
+            .collect();
+        let (outcome, attempts) = self.insist(call, INSIST_MAX).await;
+        let report = yes(call, outcome)?;
+        for request in requests.into_iter().filter(|_| report["failed"] == 0) {
+            self.tell(Fact::Answered { request, attempts, said: Said::Yes });
+        }
+        Ok(report)
     }
 
     /// Now and then asks once more, later, for what was answered: the answer must be word for word the same.

@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::judged::said_yes;
+use super::judged::{said_state, said_yes};
 use super::{INSIST_MAX, Visitor, product, sku, yes};
 use crate::sim::client::Call;
 use crate::sim::disk::{below, within};
@@ -83,8 +83,7 @@ impl Visitor {
             let number = below(&self.rng, u64::from(scenario.shop.products)) as u32;
             let mut product = product(number);
             product["variants"][0]["prices"]["USD"] = json!(100 + below(&self.rng, PRICES));
-            let call = Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product);
-            self.must(&call.key(self.draw_key())).await?;
+            self.write_product(number, product, Some(self.draw_key())).await?;
         }
         Ok(())
     }
@@ -102,7 +101,7 @@ impl Visitor {
 
     /// Gives everything back bit by bit, without waiting for any of them.
     async fn refund_in_parts(&self, order: &str, parts: u64) -> Result<(), String> {
-        let shown = self.read(format!("/v1/orders/{order}")).await?;
+        let Some(shown) = self.look_at_order(order).await else { return Ok(()) };
         let amount = shown["totals"]["total"].as_u64().unwrap_or_default() / parts;
         let mut all = true;
         for part in 1..=parts {
@@ -123,8 +122,7 @@ impl Visitor {
             for words in 1..=REWRITES {
                 let mut product = product(number);
                 product["description"] = json!("rewritten ".repeat(DESCRIPTION_WORDS - words));
-                self.must(&Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product))
-                    .await?;
+                self.write_product(number, product, None).await?;
             }
         }
         Ok(())
@@ -150,8 +148,13 @@ impl Visitor {
 
     /// Whether the order agrees.
     async fn ask_of_order(&self, order: &str, what: &str, body: Value) -> Result<bool, String> {
+        let ask = match what {
+            "fulfil" => Ask::Fulfil,
+            "deliver" => Ask::Deliver,
+            _ => Ask::Refund { rest: body["amount"].is_null() },
+        };
         let call = Call::new(Method::POST, format!("/v1/admin/orders/{order}/{what}")).json(body).key(self.draw_key());
-        let (outcome, _) = self.insist(&call, INSIST_MAX).await;
+        let (outcome, _) = self.judged(format!("order/{order}"), ask, (&call, INSIST_MAX), said_state).await;
         let reply = outcome.map_err(|error| error.to_string())?;
         if !reply.status.is_success() {
             self.tell(Fact::Refused { what: what.to_owned(), code: reply.code().to_owned() });
@@ -169,12 +172,26 @@ impl Visitor {
             });
             let file = rows.collect::<Vec<_>>().join("\n");
             let call = Call::new(Method::POST, "/v1/admin/products:import").bytes(file).key(self.draw_key());
-            let report = self.must(&call.content_type("application/x-ndjson")).await?;
+            let report = self.import_all(scenario, &call.content_type("application/x-ndjson")).await?;
             laws::checked("SIM-IMPORT-IS-TAKEN");
             if report["failed"] != 0 {
                 let detail = format!("importing the catalogue as it is: {report}");
                 self.tell(Fact::Odd { law: "SIM-IMPORT-IS-TAKEN", detail });
             }
+        }
+        Ok(())
+    }
+
+    /// Only looks: now and then at an order that is listed, and at a product.
+    pub async fn look_around(self, scenario: &Scenario, until: Instant) -> Result<(), String> {
+        while self.rest(scenario.merchants.look_every_s, until).await {
+            let listed = self.read("/v1/admin/orders?limit=50".to_owned()).await?;
+            let orders = listed["items"].as_array().into_iter().flatten().filter_map(|row| row["id"].as_str());
+            let orders: Vec<&str> = orders.collect();
+            if !orders.is_empty() {
+                self.look_at_order(orders[below(&self.rng, orders.len() as u64) as usize]).await;
+            }
+            self.look_at_product(below(&self.rng, u64::from(scenario.shop.products)) as u32).await;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Who comes to the shop: merchants who fill the shelves and send out (`merchant`), shoppers (`shopper`), and when
-//! (`crowd`). What is asked of stock items and carts is told for `linear` to judge (`judged`).
+//! (`crowd`). What is asked of entities is told for `linear` to judge (`judged`).
 //!
 //! Everybody talks HTTP over the simulated network. A request without an answer is asked again under the same key
 //! until the shopper's patience with it ends; then nobody outside knows what became of it, which the history says.
@@ -161,8 +161,7 @@ pub async fn open_shop(merchant: &Visitor, scenario: &Scenario) -> Result<Durati
     let mut took = Vec::new();
     for number in 0..scenario.shop.products {
         let begun = Instant::now();
-        let call = Call::new(Method::PUT, format!("/v1/admin/products/product-{number}")).json(product(number));
-        merchant.must(&call).await?;
+        merchant.write_product(number, product(number), None).await?;
         merchant.receive(scenario, sku(number), u64::from(scenario.shop.units)).await?;
         took.push(begun.elapsed() / 2);
     }

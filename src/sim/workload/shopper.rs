@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::judged::said_yes;
+use super::judged::{said_ordered, said_state};
 use super::{ATTEMPTS_MAX, Visitor, sku};
 use crate::sim::client::{Call, NoAnswer, Reply};
 use crate::sim::disk::{below, within};
@@ -205,7 +205,7 @@ impl Visitor {
         }
         let check_out = async |call: &Call| {
             let ask = Ask::CheckOut { key: call.key.clone().unwrap_or_default() };
-            self.judged(format!("cart/{cart}"), ask, (call, attempts_max), said_yes).await
+            self.judged(format!("cart/{cart}"), ask, (call, attempts_max), said_ordered).await
         };
         let ((outcome, attempts), second) = if self.happens(shoppers.double_click_one_in) {
             let other = call.clone().key(self.draw_key());
@@ -262,7 +262,8 @@ impl Visitor {
     /// whether the order is this key's or another one's of the same cart (P4).
     async fn ask_again(&self, shoppers: &Shoppers, call: &Call, mut body: Value, order: &str) {
         if self.happens(shoppers.repeat_one_in) {
-            let (outcome, _) = self.insist(call, ATTEMPTS_MAX).await;
+            let (entity, request) = (format!("order/{order}"), (call, ATTEMPTS_MAX));
+            let (outcome, _) = self.judged(entity, Ask::ReadOrder, request, said_state).await;
             laws::checked("SIM-SAME-ANSWER");
             match outcome {
                 Ok(reply) if reply.status.is_success() && reply.body["id"] == order => self.tell(Fact::Repeated),
@@ -291,7 +292,8 @@ impl Visitor {
 
     async fn cancel(&self, order: &str) {
         let call = Call::new(Method::POST, format!("/v1/orders/{order}/cancel")).key(self.draw_key());
-        if self.step("cancel", &call).await.is_some() {
+        let entity = format!("order/{order}");
+        if self.judged_step("cancel", entity, Ask::Cancel, &call, said_state).await.is_some() {
             self.tell(Fact::Cancelled { order: order.to_owned() });
         }
     }
