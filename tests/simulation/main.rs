@@ -119,6 +119,13 @@ fn a_shard_that_gets_a_second_host_between_two_first_ones_is_hosted_in_the_end()
     passes(&arguments.collect::<Vec<_>>());
 }
 
+/// What seed 50130 of the swarm found: a second host looked at a journal to which the first still added an edit that it
+/// then acknowledged.
+#[test]
+fn a_second_host_gets_the_clients_once_the_first_has_answered_those_it_had() {
+    passes(&["run", "simulations/swarm.toml", "--seed", "50130", "--set", "world.safety_s=4"]);
+}
+
 #[test]
 fn a_seed_has_one_trace() {
     passes(&["doublecheck", "simulations/smoke.toml", "--seed", "5"]);
