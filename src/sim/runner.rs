@@ -280,15 +280,15 @@ async fn direct(
     history: History,
     shared: Arc<Shared>,
 ) -> Result<(), String> {
-    let node = machines[0].name.clone();
+    let doors: Arc<[String]> = machines.iter().map(|machine| machine.name.clone()).collect();
     let patience = Duration::from_millis(scenario.shoppers.patience_ms);
-    let mut merchant = Visitor::new("merchant", &node, seed, history.clone(), patience);
+    let mut merchant = Visitor::new("merchant", &doors, seed, history.clone(), patience);
     merchant.become_merchant().await?;
     let pace = workload::open_shop(&merchant, &scenario).await?;
     shared.enter(Phase::Safety, &history, "safety");
     let until = Instant::now() + Duration::from_secs(scenario.world.safety_s);
     let comers = history.clone();
-    let visitor = move |name: &str| Visitor::new(name, &node, seed, comers.clone(), patience);
+    let visitor = move |name: &str| Visitor::new(name, &doors, seed, comers.clone(), patience);
     let mut crowd = Crowd::enter(&scenario, seed, until, visitor, &merchant);
     tokio::time::sleep_until(until).await;
     shared.enter(Phase::Heal, &history, "heal");

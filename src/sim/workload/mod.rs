@@ -9,6 +9,7 @@ mod judged;
 mod merchant;
 mod shopper;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::client::{Call, NoAnswer, Reply, send};
-use super::disk::within;
+use super::disk::{below, within};
 use super::history::{Fact, History};
 use super::host::OPS_TOKEN;
 use super::meter::{self, Request};
@@ -52,7 +53,9 @@ fn product(number: u32) -> Value {
 pub struct Visitor {
     /// Their name in the history, and of their host.
     pub name: String,
-    node: String,
+    /// The nodes, and which of them this visitor comes to.
+    doors: Arc<[String]>,
+    at: usize,
     seed: u64,
     rng: SeededRng,
     history: History,
@@ -62,9 +65,15 @@ pub struct Visitor {
 
 impl Visitor {
     /// Somebody with a random stream of their own.
-    pub fn new(name: &str, node: &str, seed: u64, history: History, patience: Duration) -> Self {
+    pub fn new(name: &str, doors: &Arc<[String]>, seed: u64, history: History, patience: Duration) -> Self {
         let rng = SeededRng::stream(seed, name);
-        Self { name: name.to_owned(), node: node.to_owned(), seed, rng, history, patience, authorization: None }
+        let at = below(&SeededRng::stream(seed, &format!("{name}'s door")), doors.len() as u64) as usize;
+        Self { name: name.to_owned(), doors: doors.clone(), at, seed, rng, history, patience, authorization: None }
+    }
+
+    /// The node this visitor comes to.
+    fn door(&self) -> &str {
+        &self.doors[self.at]
     }
 
     /// Somebody else with the same rights.
@@ -72,9 +81,9 @@ impl Visitor {
         Self { authorization: self.authorization.clone(), ..self.stranger(name) }
     }
 
-    /// Somebody else at the same door.
+    /// Somebody else, without any.
     pub fn stranger(&self, name: &str) -> Self {
-        Self::new(name, &self.node, self.seed, self.history.clone(), self.patience)
+        Self::new(name, &self.doors, self.seed, self.history.clone(), self.patience)
     }
 
     /// Adds to the history.
@@ -94,7 +103,7 @@ impl Visitor {
             None => call.clone(),
         };
         let request = Request::begin(&self.name, &call);
-        let outcome = send(&self.node, HTTP_PORT, &call, self.patience).await;
+        let outcome = send(self.door(), HTTP_PORT, &call, self.patience).await;
         request.end(&outcome);
         outcome
     }
@@ -134,7 +143,7 @@ impl Visitor {
         let call = Call::new(Method::POST, "/ops/v1/keys").bearer(OPS_TOKEN).json(body);
         let deadline = Instant::now() + OPENING;
         loop {
-            match send(&self.node, OPS_PORT, &call, self.patience).await {
+            match send(self.door(), OPS_PORT, &call, self.patience).await {
                 Ok(reply) if reply.status.is_success() => {
                     self.authorization = reply.body["key"].as_str().map(str::to_owned);
                     return self.authorization.as_ref().map(drop).ok_or(format!("no key in {}", reply.body));
