@@ -143,7 +143,7 @@ schema::options! {
         /// Form of log lines on stderr: `pretty` for people, `json` for machines.
         log_format: LogFormat = "pretty";
         /// Which log lines: `level` or `module=level`, separated by commas.
-        log_filter: String = "info,ractor=warn,ractor_cluster=info,openraft=warn,raft_engine=warn,tantivy=warn";
+        log_filter: String = "info,ractor=warn,ractor_cluster=info,openraft=warn,raft_engine=warn,tantivy=error";
         /// Collector that receives traces by OTLP over HTTP, e.g. `http://127.0.0.1:4318`; empty sends none.
         otlp_endpoint: String = "";
         /// Share of requests whose trace is sent.
