@@ -81,8 +81,8 @@ fn text(seed: u64) -> String {
 /// Bytes of the store when it was last made anew.
 fn last_copy(home: &Home) -> u64 {
     let log = home.log();
-    let copies = log.lines().filter_map(|line| line.split_once("made anew")?.1.split_once("after="));
-    copies.last().map_or(0, |(_, after)| after.trim().parse().unwrap())
+    let mut copies = log.lines().filter_map(|line| line.split_once("made anew")?.1.split_once("after="));
+    copies.next_back().map_or(0, |(_, after)| after.trim().parse().unwrap())
 }
 
 /// A day's load, and the upkeep behind it.
