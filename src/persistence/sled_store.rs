@@ -57,7 +57,7 @@ impl Request {
 /// When the store's file is made anew.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// It has at least so many bytes, and twice as many as when it was last made anew.
+    /// It has at least so many bytes, and half as many again as when it was last made anew.
     pub compact_bytes_min: u64,
     /// So many bytes of the disk stay free meanwhile.
     pub reserve_bytes: u64,

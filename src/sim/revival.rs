@@ -53,24 +53,8 @@ pub async fn check(merchant: &Visitor, scenario: &Scenario, pace: Duration) -> R
 
 /// The same shop with one product and shoppers who know what they want.
 fn calm(scenario: &Scenario) -> Scenario {
-    let shoppers = Shoppers {
-        think_ms: 0,
-        lines_max: 1,
-        two_tabs_one_in: 0,
-        merge_one_in: 0,
-        hold_one_in: 0,
-        look_one_in: 0,
-        recall_one_in: 0,
-        double_click_one_in: 0,
-        repeat_one_in: 0,
-        other_body_one_in: 0,
-        edit_ordered_one_in: 0,
-        name_version_one_in: 0,
-        give_up_one_in: 0,
-        cancel_one_in: 0,
-        tokens: vec!["tok_ok".to_owned()],
-        ..scenario.shoppers.clone()
-    };
+    let patience_ms = scenario.shoppers.patience_ms;
+    let shoppers = Shoppers { think_ms: 0, lines_max: 1, double_click_one_in: 0, patience_ms, ..Shoppers::default() };
     Scenario { shoppers, shop: Shop { products: 1, ..scenario.shop.clone() }, ..scenario.clone() }
 }
 

@@ -40,11 +40,12 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Of the store in `directory`: its file may grow to twice the bytes it had when last made anew, and to
+    /// Of the store in `directory`: its file may grow by half of the bytes it had when last made anew, and to
     /// [`StoreOptions::compact_bytes_min`].
     pub(super) fn of(directory: &Path, options: StoreOptions) -> Self {
         let last = fs::read_to_string(directory.join(BYTES_MARK)).ok().and_then(|text| text.parse::<u64>().ok());
-        Self { options, due_at: last.unwrap_or(0).saturating_mul(2).max(options.compact_bytes_min) }
+        let due_at = last.map_or(0, |last| last.saturating_add(last / 2));
+        Self { options, due_at: due_at.max(options.compact_bytes_min) }
     }
 
     /// The same after the store in `directory` was made anew.
