@@ -127,7 +127,7 @@ async fn days_of_the_same_load_need_no_more_disk_than_a_few_of_them_hold() {
         let copy = last_copy(&home);
         eprintln!("day {number}: {room:?}, made anew with {copy} bytes");
         assert!(copy <= COPY_DAYS_MAX * a_day, "day {number}: made anew, the store still takes {copy} bytes");
-        // Made anew once it has grown by half, which takes less than a day: the day before it may have been just below.
+        // Growing by half and copying take less than a day each: the day before it may have been just below.
         let bound = COMPACT_BYTES_MIN.max(copy + copy / 2) + 2 * ADDED_DAYS_MAX * a_day;
         assert!(room.store <= bound, "day {number} needs {room:?}, more than {bound} bytes");
         assert!(room.checkpoints <= 3 * a_day, "day {number}: two checkpoints take {room:?}");
