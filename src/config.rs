@@ -102,7 +102,7 @@ schema::options! {
         log_bytes_max: Bytes = 1_073_741_824, 67_108_864..=1_099_511_627_776;
         /// Log bytes of a shard since its last checkpoint after which it is checkpointed, unless that is larger.
         checkpoint_bytes_min: Bytes = 67_108_864, 1_048_576..=17_179_869_184;
-        /// Size of `sled/` above which it is made anew in a smaller file, once it has grown by half since the last time.
+        /// Size of `sled/` above which it is made anew in a smaller file, each time it has grown by half.
         store_compact_bytes_min: Bytes = 268_435_456, 1_048_576..=1_099_511_627_776;
         /// Free disk space below which client writes are refused with 503 `storage_full`.
         reserve_bytes: Bytes = 268_435_456, 16_777_216..=1_099_511_627_776;
