@@ -248,14 +248,16 @@ impl ShardState {
                 return answer(reply, AskError::Unknown { reason: "the entity is restarting" });
             }
         }
-        let entity = request.entity.clone();
-        if !self.residents.contains_key(&entity) && self.surroundings.flights.is_under_way(&entity) {
+        if let Some(resident) = self.residents.get_mut(&request.entity) {
+            return pass_on(resident, request, reply);
+        }
+        if self.surroundings.flights.is_under_way(&request.entity) {
             return answer(reply, AskError::Unknown { reason: "an earlier batch of the entity has no verdict yet" });
         }
-        if !self.residents.contains_key(&entity) && !self.bring_to_life(&entity).await {
+        if !self.bring_to_life(&request.entity).await {
             return answer(reply, AskError::Unknown { reason: "the entity could not be started" });
         }
-        if let Some(resident) = self.residents.get_mut(&entity) {
+        if let Some(resident) = self.residents.get_mut(&request.entity) {
             pass_on(resident, request, reply);
         }
     }

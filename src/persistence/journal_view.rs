@@ -129,13 +129,20 @@ impl View<'_> {
         limit: usize,
     ) -> Result<BatchPage, JournalError> {
         let all = keys::batches_range(group, entity);
-        let mut position = all.from.clone();
-        if from > Sequence(1) {
-            let up_to_from = KeyRange { from: all.from, to: keys::batch(group, entity, from.next()) };
-            let holding = self.page(up_to_from, Direction::Reverse, 1, usize::MAX)?;
-            position = holding.into_iter().next().map_or(position, |(key, _)| key);
+        if from <= Sequence(1) {
+            return self.batches_at(all.from, all.to, limit);
         }
-        self.batches_at(position, all.to, limit)
+        // Mostly a batch starts there: readers go on where they, a fold or the feed stopped.
+        let starting = keys::batch(group, entity, from);
+        let page = self.batches_at(starting.clone(), all.to.clone(), limit)?;
+        if page.rows.first().is_some_and(|(key, _)| *key == starting) {
+            return Ok(page);
+        }
+        let before = KeyRange { from: all.from, to: starting };
+        match self.page(before, Direction::Reverse, 1, usize::MAX)?.into_iter().next() {
+            Some((key, _)) => self.batches_at(key, all.to, limit),
+            None => Ok(page),
+        }
     }
 
     /// Batch rows from a key on, at most a page and at most `limit`.

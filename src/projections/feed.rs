@@ -46,8 +46,8 @@ const REBUILD_PAGE_ENTITIES: usize = 256;
 /// How long records gather after a wake-up: an order's way from placed to confirmed usually fits in, and search still
 /// shows a change within a second.
 const GATHER_INTERVAL: Duration = Duration::from_millis(250);
-/// Time between writes of the lists.
-const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between writes of the lists, unless somebody asks for one: what sells all the time is written once in it.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often an idle projector looks whether the search index was emptied.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after an error.

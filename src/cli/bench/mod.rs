@@ -47,7 +47,7 @@ pub(super) struct BenchArguments {
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: Option<u32>,
     /// SKUs of the scenarios that spread over many
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     skus: u32,
     /// Merchant key, to stock what is sold. Without it the bench SKUs must exist already
     #[arg(long, value_name = "KEY", env = "STOCKROOM_MERCHANT_KEY", hide_env_values = true)]
@@ -70,14 +70,28 @@ pub(super) struct Schedule {
 
 /// Sets up, drives, reports.
 pub(super) fn run(arguments: &BenchArguments, context: &Context) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(drive(arguments))?;
+    let target = runtime()?.block_on(prepare(arguments))?;
+    let report = drive(arguments, &target)?;
     if context.json() { output::json(&report) } else { output::line(report.to_string()) }
 }
 
-async fn drive(arguments: &BenchArguments) -> Result<Report, Failure> {
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+async fn prepare(arguments: &BenchArguments) -> Result<Arc<Target>, Failure> {
     let target = Arc::new(Target::resolve(&arguments.url).await.map_err(unreachable)?);
     setup::stock(arguments, &target).await?;
+    Ok(target)
+}
+
+/// Half of the machine's processors drive: the node under test is mostly on the same machine.
+fn threads(clients: u32) -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, |many| u32::try_from(many.get()).unwrap_or(1));
+    (processors / 2).clamp(1, clients)
+}
+
+fn drive(arguments: &BenchArguments, target: &Arc<Target>) -> Result<Report, Failure> {
     let start = tokio_now();
     let measure_from = start + Duration::from_secs(arguments.warmup);
     let schedule = Schedule { start, measure_from, end: measure_from + Duration::from_secs(arguments.duration) };
@@ -85,16 +99,23 @@ async fn drive(arguments: &BenchArguments) -> Result<Report, Failure> {
         "{} with {} clients, {} s after {} s of warm-up",
         arguments.scenario, arguments.clients, arguments.duration, arguments.warmup
     ));
-    let mut clients = tokio::task::JoinSet::new();
     let mut dues = arguments.rate.map(|rate| pacer::start(schedule, rate, arguments.clients).into_iter());
-    for number in 0..arguments.clients {
+    let mut shares: Vec<Vec<_>> = (0..threads(arguments.clients)).map(|_| Vec::new()).collect();
+    for (number, thread) in (0..arguments.clients).zip((0..shares.len()).cycle()) {
         let shopper = Shopper::new(number, arguments.clone(), target.clone());
-        clients.spawn(client(shopper, schedule, dues.as_mut().and_then(Iterator::next)));
+        shares[thread].push((shopper, dues.as_mut().and_then(Iterator::next)));
     }
     let mut total = Tally::default();
-    while let Some(tally) = clients.join_next().await {
-        total.merge(&tally?);
-    }
+    #[allow(clippy::disallowed_methods, reason = "the load generator's own threads, on no node")]
+    std::thread::scope(|scope| {
+        let driving: Vec<_> =
+            shares.into_iter().map(|share| scope.spawn(|| runtime()?.block_on(clients(share, schedule)))).collect();
+        driving.into_iter().try_for_each(|driving| {
+            let tally = driving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            total.merge(&tally);
+            Ok::<(), Failure>(())
+        })
+    })?;
     if total.operations() == 0 {
         let failed = total.misses().next().map_or_else(|| "no operation finished".to_owned(), |(what, _)| what.clone());
         return Err(Failure::said(Exit::Failed, format_args!("nothing was measured: {failed}"))
@@ -104,6 +125,20 @@ async fn drive(arguments: &BenchArguments) -> Result<Report, Failure> {
     let measured = tokio_now().min(schedule.end).saturating_duration_since(schedule.measure_from);
     let measured = measured.max(Duration::from_millis(1));
     Ok(Report::new(arguments.scenario, arguments.clients, arguments.rate, measured, total))
+}
+
+/// One thread's clients.
+async fn clients(
+    share: Vec<(Shopper, Option<UnboundedReceiver<Instant>>)>,
+    schedule: Schedule,
+) -> Result<Tally, Failure> {
+    let mut clients: tokio::task::JoinSet<_> =
+        share.into_iter().map(|(shopper, due)| client(shopper, schedule, due)).collect();
+    let mut total = Tally::default();
+    while let Some(tally) = clients.join_next().await {
+        total.merge(&tally?);
+    }
+    Ok(total)
 }
 
 /// Does operations when they are `due`; without that, one after the other.

@@ -54,8 +54,8 @@ pub struct StockNews {
     pub holds: HoldNews,
 }
 
-/// SKUs and orders gathered that make a flush due.
-const GATHERED_MAX: usize = 4_096;
+/// SKUs and orders gathered that make a flush due: less than 10 MiB of them.
+const GATHERED_MAX: usize = 16_384;
 /// Rows deleted by one batch when everything is dropped.
 const DROP_ROWS_MAX: usize = 1_000;
 
@@ -287,7 +287,8 @@ impl ListWriter {
 
 fn put_stock(batch: &mut WriteBatch, sku: &Sku, stored: Option<&StockRow>, row: &StockRow) {
     let value = rows::seal(row);
-    if let Some(stored) = stored.filter(|stored| stored.available != row.available) {
+    if let Some(stored) = stored.filter(|stored| stored.available != row.available && stored.available <= LOW_STOCK_MAX)
+    {
         batch.delete(rows::low(stored.available, sku.as_str()));
     }
     if row.available <= LOW_STOCK_MAX {

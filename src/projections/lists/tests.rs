@@ -264,3 +264,17 @@ async fn the_state_of_a_stock_item_replaces_what_was_known_of_its_holds() {
         assert_eq!((holds.live(), count, ids), (6, 3, vec![2, 3, 4]));
     }
 }
+
+#[test]
+fn what_changes_among_plenty_costs_one_row() {
+    let row = |available| StockRow { group: GroupId(1), sequence: Sequence(1), available, holds: 0, listing: None };
+    let rows_of = |before: u64, after: u64| {
+        let mut batch = WriteBatch::default();
+        put_stock(&mut batch, &sku("TEA"), Some(&row(before)), &row(after));
+        batch.changes.len()
+    };
+    assert_eq!(rows_of(LOW_STOCK_MAX + 2, LOW_STOCK_MAX + 1), 1, "it has no place in the low stock list");
+    assert_eq!(rows_of(LOW_STOCK_MAX + 1, LOW_STOCK_MAX), 2, "it gets one");
+    assert_eq!(rows_of(LOW_STOCK_MAX, LOW_STOCK_MAX + 1), 2, "it loses it");
+    assert_eq!(rows_of(2, 1), 3, "it moves");
+}
