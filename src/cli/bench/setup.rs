@@ -61,7 +61,10 @@ impl Stocker {
                 self.put_product(product, numbers.clone()).await?;
             }
             for number in numbers {
-                self.receive(&sku_name(number)).await?;
+                let sku = sku_name(number);
+                // What was not sold until now has nothing on the shelf.
+                let units = if stocked.is_none() { 0 } else { self.units(&sku).await?.unwrap_or(0) };
+                self.receive(&sku, units).await?;
             }
         }
         Ok(())
@@ -83,8 +86,8 @@ impl Stocker {
         self.call(Method::PUT, path, body.to_string()).await.and_then(accepted)
     }
 
-    async fn receive(&mut self, sku: &str) -> Result<(), Failure> {
-        let units = self.units(sku).await?.unwrap_or(0);
+    /// Fills a shelf that has so many units, if they are few.
+    async fn receive(&mut self, sku: &str, units: u64) -> Result<(), Failure> {
         if units >= UNITS_MIN {
             return Ok(());
         }

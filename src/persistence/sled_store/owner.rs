@@ -36,9 +36,11 @@ use engine::{Engine, batch_of, guarded, let_go, open_engine, store_error};
 
 /// Most changes given to sled at once: larger batches cost it disproportionate memory.
 const BATCH_CHANGES_MAX: usize = 1000;
-/// Changes given to sled once nobody asks for anything: under load more gather and cost less each; without it the
-/// thread should not work for ten milliseconds on end, in which readers wait and others find their processor taken.
+/// Changes given to sled at once while there is little to do: the thread then never works for ten milliseconds on end,
+/// in which readers wait and others find their processor taken. Under load more gather, and cost less each.
 const BATCH_CHANGES_CALM: usize = 128;
+/// Changes that come between two pauses while there is little to do.
+const PAUSE_CHANGES_CALM: usize = 64;
 /// Most bytes given to sled at once.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Bytes written between two flushes of sled's buffers, to keep its memory and the replay after a crash bounded.
@@ -77,6 +79,8 @@ pub(super) struct Owner {
     compaction: Option<Compaction>,
     /// Requests taken since a page was last copied.
     since_page: usize,
+    /// Changes taken since nobody asked for anything.
+    since_pause: usize,
 }
 
 impl Owner {
@@ -97,7 +101,7 @@ impl Owner {
         let directory = directory.to_path_buf();
         let (unflushed, overlay, permits) = (Unflushed::default(), Overlay::default(), Vec::new());
         let (gave_up, waits_for_room) = (Cell::new(false), false);
-        let (compaction, since_page) = (None, 0);
+        let (compaction, since_page, since_pause) = (None, 0, 0);
         Ok(Self {
             schedule,
             directory,
@@ -112,6 +116,7 @@ impl Owner {
             company,
             compaction,
             since_page,
+            since_pause,
         })
     }
 
@@ -133,7 +138,7 @@ impl Owner {
                 Request::Write(batch, permit) => {
                     self.gather(batch, permit);
                     if queue.is_empty() {
-                        self.use_the_calm();
+                        self.use_the_pause();
                     }
                 }
                 Request::RemoveUnchanged(rows, permit, done) => self.remove_unchanged(&rows, permit, done),
@@ -326,6 +331,7 @@ impl Owner {
 
     /// Lets this batch join those that gather; gives them to sled when they are as many as it takes well at once.
     fn gather(&mut self, batch: WriteBatch, _permit: OwnedSemaphorePermit) {
+        self.since_pause += batch.changes.len();
         let is_room =
             self.overlay.changes() + batch.changes.len() <= BATCH_CHANGES_MAX && self.overlay.bytes() < BATCH_BYTES_MAX;
         let outcome = if is_room { Ok(()) } else { self.carry_out("write", Self::settle) };
@@ -337,9 +343,10 @@ impl Owner {
         self.depth.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Nobody asks for anything: gives sled what has gathered if that is worth it, else waits a moment for more.
-    fn use_the_calm(&mut self) {
-        if self.overlay.changes() >= BATCH_CHANGES_CALM && !self.waits_for_room {
+    /// Nobody asks for anything: gives sled what has gathered if there is little to do, or waits a moment for more.
+    fn use_the_pause(&mut self) {
+        let is_calm = std::mem::take(&mut self.since_pause) <= PAUSE_CHANGES_CALM;
+        if is_calm && self.overlay.changes() >= BATCH_CHANGES_CALM && !self.waits_for_room {
             let outcome = self.carry_out("write", Self::settle);
             self.take_outcome(outcome);
         } else if self.compaction.is_none() {

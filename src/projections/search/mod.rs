@@ -15,6 +15,7 @@ mod collector;
 pub mod conformance;
 pub(crate) mod engine;
 pub mod memory;
+mod pending;
 pub(crate) mod schema;
 pub mod tantivy_index;
 pub mod text;

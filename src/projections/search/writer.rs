@@ -3,7 +3,7 @@
 //! tantivy panics on some kinds of damage, such as a segment that rotted while it was open. That is caught here and is
 //! damage like any other: the index is built anew, and the thread goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -15,9 +15,10 @@ use tantivy::directory::error::LockError;
 use tokio::sync::oneshot;
 
 use super::engine::{Engine, View};
-use super::{FeedCursors, SearchBatch, SearchChange, SearchDocument, SearchError};
+use super::pending::Pending;
+use super::{FeedCursors, SearchBatch, SearchChange, SearchError};
 use crate::clock::Clock;
-use crate::domain::ids::{ProductId, Sku};
+use crate::domain::ids::Sku;
 use crate::persistence::patience::while_held;
 
 /// Time between commits under load. Search must see a change within a second; every commit costs several fsyncs.
@@ -60,8 +61,8 @@ pub struct Writer {
     clock: Arc<dyn Clock>,
     engine: Engine,
     view: Arc<RwLock<Arc<View>>>,
-    /// Products changed since the last commit, as they are now; `None` is removed.
-    pending: BTreeMap<ProductId, Option<SearchDocument>>,
+    /// Products changed since the last commit, as they are now.
+    pending: Pending,
     /// How far the feed is, gathered changes included.
     cursors: FeedCursors,
     /// SKU → the in-stock flag it is indexed with, if it is indexed at all.
@@ -97,7 +98,7 @@ impl Writer {
             clock,
             engine,
             view,
-            pending: BTreeMap::new(),
+            pending: Pending::default(),
             flags: BTreeMap::new(),
             waiting_since: None,
             failures: 0,
@@ -206,11 +207,11 @@ impl Writer {
                     self.remember(variant.sku.clone(), variant.available > 0);
                 }
                 self.start_waiting_for_documents();
-                self.pending.insert(document.item.id.clone(), Some(*document));
+                self.pending.put(document.item.id.clone(), Some(*document));
             }
             SearchChange::Remove(product) => {
                 self.start_waiting_for_documents();
-                self.pending.insert(product, None);
+                self.pending.put(product, None);
             }
             SearchChange::Stock { sku, available } => {
                 if self.flags.get(&sku) != Some(&(available > 0)) {
@@ -236,18 +237,15 @@ impl Writer {
         self.flags.insert(sku, in_stock);
     }
 
+    /// A SKU is one product's: if one that has it waits here, its older self in the index does not matter.
     fn set_stock(&mut self, sku: &Sku, available: u64) -> Result<(), TantivyError> {
-        let mut known = BTreeSet::new();
-        for (product, document) in &mut self.pending {
-            known.insert(product.clone());
-            if let Some(document) = document {
-                document.set_stock(sku, available);
-            }
+        if self.pending.set_stock(sku, available) {
+            return Ok(());
         }
         for mut document in self.engine.with_sku(sku)? {
-            if !known.contains(&document.item.id) && document.set_stock(sku, available) {
+            if !self.pending.contains(&document.item.id) && document.set_stock(sku, available) {
                 self.start_waiting_for_documents();
-                self.pending.insert(document.item.id.clone(), Some(document));
+                self.pending.put(document.item.id.clone(), Some(document));
             }
         }
         Ok(())
@@ -276,8 +274,8 @@ impl Writer {
     }
 
     fn write_and_commit(&mut self) -> Result<(), TantivyError> {
-        for (product, document) in &self.pending {
-            self.engine.write(product, document.as_ref())?;
+        for (product, document) in self.pending.iter() {
+            self.engine.write(product, document)?;
         }
         self.engine.commit(&self.cursors)
     }
