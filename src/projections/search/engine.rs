@@ -23,8 +23,8 @@ const WRITER_HEAP_BYTES: usize = 32 << 20;
 /// Segments of a level that are merged into one of the next.
 const MERGED_SEGMENTS: usize = 8;
 /// How much larger a level's segments are than those of the level below, as a power of two: as much as merging makes
-/// them, so that a document is written again once a level. tantivy's own levels are closer, and its lowest takes segments
-/// of up to 10,000 documents: with a commit every 0.3 s it merged the same thousands again and again.
+/// them, so that a document is written again once a level. tantivy's own levels are closer, and its lowest takes
+/// segments of up to 10,000 documents: with a commit every 0.3 s it merged the same thousands again and again.
 const LEVEL_LOG_SIZE: f64 = 3.0;
 /// Documents below which segments count as equally small: a commit or two.
 const SMALL_DOCUMENTS: u32 = 500;

@@ -1,5 +1,5 @@
-//! Products that changed since the last commit of the index, found by their SKUs too: a delivery of a thousand SKUs looks
-//! at each of their products, not at everything that changed.
+//! Products that changed since the last commit of the index, found by their SKUs too: a delivery of a thousand SKUs
+//! looks at each of their products, not at everything that changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
