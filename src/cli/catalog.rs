@@ -112,9 +112,10 @@ struct Door {
 impl Door {
     fn find(shop: &Shop, context: &Context) -> Result<Self, Failure> {
         let config = context.config([])?;
-        let base = shop.url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
-        let base = base.or_else(|| Endpoints::read(&config.node.data_dir).map(|endpoints| endpoints.url()));
-        let base = base.unwrap_or_else(|| format!("http://{}", config.http.listen));
+        let base = match &shop.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => Endpoints::of_running(&config.node.data_dir)?.url(),
+        };
         let key = shop.key.clone().ok_or_else(|| {
             Failure::said(Exit::Usage, "a merchant's key is needed")
                 .advise("give --key or STOCKROOM_MERCHANT_KEY; `stockroom key create --role merchant` makes one")

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::assembly::Shop;
+use super::exit::{Exit, Failure};
 use crate::config::Config;
 
 /// File in the data directory.
@@ -61,6 +62,15 @@ impl Endpoints {
     /// What the node of this directory wrote; `None` when none runs, or none did since an orderly stop.
     pub(super) fn read(data: &Path) -> Option<Self> {
         serde_json::from_str(&std::fs::read_to_string(data.join(FILE)).ok()?).ok()
+    }
+
+    /// Of the node that runs on this directory. Nobody else is asked in its place: what was meant for one shop must not
+    /// happen in another.
+    pub(super) fn of_running(data: &Path) -> Result<Self, Failure> {
+        Self::read(data).ok_or_else(|| {
+            Failure::said(Exit::Unreachable, format_args!("no node runs on {}", data.display()))
+                .advise("start it with `stockroom serve`, name another data directory with --data, or give its address")
+        })
     }
 
     /// Forgets them.

@@ -17,6 +17,7 @@ use crate::domain::ids::{ApiKeyId, CommandId, EntityId};
 use crate::domain::registry::AnyCommand;
 use crate::http::auth::KeyText;
 use crate::http::wire::Time;
+use crate::persistence::datadir::DataDir;
 use crate::rng::Rng;
 
 /// What to do with keys.
@@ -66,8 +67,15 @@ pub(super) fn run(command: &KeyCommand, context: &Context) -> Result<(), Failure
     if context.json() { output::json(&answer) } else { show(command, &answer) }
 }
 
-/// On the directory itself; when a node has it, through that node.
+/// On the directory itself; when a node has it, through that node. Only the first key of a shop may come before the
+/// shop: whoever lists or revokes keys means one that is there.
 async fn carry_out(command: &KeyCommand, config: &Config) -> Result<Value, Failure> {
+    let directory = &config.node.data_dir;
+    if !matches!(command, KeyCommand::Create { .. }) && !DataDir::is_initialised(directory) {
+        let shown = directory.display();
+        return Err(Failure::said(Exit::DataDirectory, format_args!("{shown} is not a Stockroom data directory"))
+            .advise("name the shop's data directory with --data"));
+    }
     match Core::open(config).await {
         Ok(core) => {
             let done = offline(command, &core.node, &*core.rng).await;

@@ -23,13 +23,13 @@ pub(super) struct OpsClient {
 }
 
 impl OpsClient {
-    /// The node at `url`; without it the one that wrote its endpoints into the data directory, else the one the
-    /// configuration describes.
+    /// The node at `url`; without it the one that runs on the data directory.
     pub(super) fn find(url: Option<&str>, config: &Config) -> Result<Self, Failure> {
         let data = &config.node.data_dir;
-        let base = url.map(|url| url.trim_end_matches('/').to_owned());
-        let base = base.or_else(|| Endpoints::read(data).map(|endpoints| endpoints.ops_url()));
-        let base = base.unwrap_or_else(|| format!("http://{}", config.http.ops_listen));
+        let base = match url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => Endpoints::of_running(data)?.ops_url(),
+        };
         let token = std::fs::read_to_string(data.join(TOKEN_FILE)).ok().map(|token| token.trim().to_owned());
         Ok(Self { client: Client::builder().timeout(CALL_TIMEOUT).build()?, base, token })
     }

@@ -27,6 +27,11 @@ const LOGS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a checkpoint may take before the round goes on without it.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Bytes of ballast beside this reserve: given back when the disk is nearly full, so that what is under way can finish.
+pub const fn ballast_bytes(reserve_bytes: u64) -> u64 {
+    reserve_bytes / 4
+}
+
 /// When to act.
 #[derive(Clone, Copy, Debug)]
 pub struct UpkeepOptions {
@@ -105,7 +110,9 @@ impl Upkeep {
     pub(super) async fn look_at_space(&self) {
         let Some(free) = self.space.free_bytes() else { return };
         metrics::gauge!("stockroom_disk_free_bytes").set(free as f64);
-        let full = free < self.options.reserve_bytes;
+        // What releasing the ballast gave back is no room: with it the gate would open, take it back, and close again.
+        let given_back = if self.gate.is_closed() { ballast_bytes(self.options.reserve_bytes) } else { 0 };
+        let full = free < self.options.reserve_bytes.saturating_add(given_back);
         #[cfg(feature = "canaries")]
         let full = full || self.gate.is_closed() && crate::canary::is(crate::canary::Canary::GateStaysClosed);
         if self.gate.set_closed(full) {

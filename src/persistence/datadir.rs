@@ -93,7 +93,7 @@ pub struct DataDir {
 impl DataDir {
     /// Locks the directory, creating and initialising an empty or missing one.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
-        fs::create_dir_all(root).map_err(|source| io_error("create", root, source))?;
+        create(root)?;
         let lock = lock(root)?;
         let format = root.join(FORMAT_FILE);
         match fs::read_to_string(&format) {
@@ -110,7 +110,7 @@ impl DataDir {
     /// Locks a missing or empty directory, to be filled and then declared with [`DataDir::declare`]: until then nobody
     /// takes it for a data directory.
     pub fn prepare(root: &Path) -> Result<Self, DataDirError> {
-        fs::create_dir_all(root).map_err(|source| io_error("create", root, source))?;
+        create(root)?;
         let lock = lock(root)?;
         if Self::is_initialised(root) {
             return Err(DataDirError::Occupied { path: root.display().to_string() });
@@ -252,6 +252,19 @@ fn is_going(process: u32) -> bool {
     let of_processes = Path::new("/proc");
     let command_line = fs::read(of_processes.join(process.to_string()).join("cmdline"));
     of_processes.join("self").exists() && command_line.map_or(true, |text| text.is_empty())
+}
+
+/// Creates a missing directory for its owner alone: the log holds what opens carts and orders. The rights of one that is
+/// there are its owner's to choose.
+fn create(root: &Path) -> Result<(), DataDirError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let created =
+        parent.map_or(Ok(()), fs::create_dir_all).and_then(|()| match fs::DirBuilder::new().mode(0o700).create(root) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && root.is_dir() => Ok(()),
+            created => created,
+        });
+    created.map_err(|source| io_error("create", root, source))
 }
 
 fn check_format(root: &Path, text: &str) -> Result<(), DataDirError> {

@@ -1,12 +1,13 @@
 //! What becomes of damaged files: an error, or the state after some prefix of the batches. Never anything else, because
 //! the log replays what is missing only if the rest is exact.
 //!
-//! sled alone does not promise that: it leaves out what it cannot read in the middle of its log. The files are read
-//! before it opens them. So the store here is of several segments, most of them used again.
+//! sled alone does not promise that: it leaves out what it cannot read in the middle of its log, and what it keeps in
+//! files of their own, which it never syncs. The files are read before it opens them. So the store here is of several
+//! segments, most of them used again, and of pages too large for a segment.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -15,6 +16,8 @@ use super::store::{Direction, Scan, Store, WriteBatch};
 
 const BATCHES: u64 = 300;
 const ROW_BYTES: usize = 9_000;
+/// A page of sixteen such rows lies in a file of its own.
+const LARGE_ROW_BYTES: usize = 24_000;
 
 /// Changes several keys, old ones too, adds one that stays, and says which batch this is.
 fn batch(number: u64) -> WriteBatch {
@@ -23,6 +26,9 @@ fn batch(number: u64) -> WriteBatch {
     batch.put(format!("row{number:04}"), vec![number as u8; ROW_BYTES]);
     batch.put(format!("kept{number:04}"), vec![number as u8; 300]);
     batch.put(format!("hot{:02}", number % 7), number.to_be_bytes().to_vec());
+    if number.is_multiple_of(3) {
+        batch.put(format!("large{:02}", number % 20), vec![number as u8; LARGE_ROW_BYTES]);
+    }
     if number >= 20 {
         batch.delete(format!("row{:04}", number - 20));
     }
@@ -98,32 +104,64 @@ async fn damage_everything(original: &Path, cleanly_closed: bool) {
     copy_files(original, intact.path());
     let intact = contents(intact.path()).await.expect("undamaged files open");
     assert!(!cleanly_closed || intact == expected(Some(BATCHES - 1)), "closing keeps everything");
-    let mut refused = 0;
-    for file in fs::read_dir(original).unwrap().map(|entry| entry.unwrap()) {
-        if !file.file_type().unwrap().is_file() {
-            continue;
-        }
-        let bytes = fs::read(file.path()).unwrap();
-        let live = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        // Not a divisor of anything that sled lays out.
-        let step = (live / 150).max(1) | 1;
-        for position in (0..live).step_by(step) {
+    let (mut refused, mut large) = (0, 0);
+    for file in files(original) {
+        let is_large = file.starts_with("blobs");
+        large += usize::from(is_large);
+        for (what, content) in damages(&fs::read(original.join(&file)).unwrap(), is_large) {
             let damaged = tempfile::tempdir().unwrap();
             copy_files(original, damaged.path());
-            let mut flipped = bytes.clone();
-            flipped[position] ^= 0x10;
-            fs::write(damaged.path().join(file.file_name()), flipped).unwrap();
+            match content {
+                Some(content) => fs::write(damaged.path().join(&file), content).unwrap(),
+                None => fs::remove_file(damaged.path().join(&file)).unwrap(),
+            }
             match contents(damaged.path()).await {
                 None => refused += 1,
                 Some(rows) => {
                     let last = rows.get("applied".as_bytes()).map(|at| u64::from_be_bytes(at[..].try_into().unwrap()));
-                    let place = format!("{:?} at {position}: applied {last:?}", file.file_name());
+                    let place = format!("{file:?} {what}: applied {last:?}");
                     assert!(rows == expected(last), "{place}: {}", difference(&rows, &expected(last)));
                 }
             }
         }
     }
     assert!(refused > 0, "no damage was noticed at all");
+    assert!(large > 0, "no page had a file of its own");
+}
+
+/// Relative paths of all files.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()) {
+        let name = PathBuf::from(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()).into_iter().map(|file| name.join(file)));
+        } else {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Ways for a file to be damaged; `None` is that it is gone.
+fn damages(bytes: &[u8], is_large_page: bool) -> Vec<(String, Option<Vec<u8>>)> {
+    let live = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    // Not a divisor of anything that sled lays out.
+    let step = (live / if is_large_page { 3 } else { 150 }).max(1) | 1;
+    let flips = (0..live).step_by(step).map(|position| {
+        let mut flipped = bytes.to_vec();
+        flipped[position] ^= 0x10;
+        (format!("at {position}"), Some(flipped))
+    });
+    let mut damages: Vec<_> = flips.collect();
+    if is_large_page {
+        // What a power failure leaves of a file that was never synced.
+        damages.push(("emptied".to_owned(), Some(Vec::new())));
+        damages.push(("halved".to_owned(), Some(bytes[..bytes.len() / 2].to_vec())));
+        damages.push(("gone".to_owned(), None));
+    }
+    damages
 }
 
 fn difference(found: &BTreeMap<Bytes, Bytes>, expected: &BTreeMap<Bytes, Bytes>) -> String {

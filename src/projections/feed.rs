@@ -307,6 +307,10 @@ impl Projector {
             for ((entity, _), news) in some.iter().zip(news) {
                 changes.extend(self.note(group, entity, news).await?);
             }
+            // Rows ahead of the cursors do no harm: what is told of them again changes nothing.
+            if self.lists.is_full() {
+                self.flush().await?;
+            }
         }
         Ok(changes)
     }

@@ -23,7 +23,7 @@ use super::exit::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::node::{Node, Seams};
 use crate::cluster::transport::DirectTransport;
-use crate::cluster::upkeep::{Upkeep, UpkeepOptions};
+use crate::cluster::upkeep::{Upkeep, UpkeepOptions, ballast_bytes};
 use crate::config::Config;
 use crate::http;
 use crate::http::ServeError;
@@ -166,7 +166,7 @@ impl Drop for AbortOnDrop {
 async fn start_upkeep(config: &Config, node: &Arc<Node>, disk: &Disk) -> Result<AbortOnDrop, Failure> {
     let trimmer = Trimmer::new(disk.store.clone(), disk.turns.clone(), options::retention(config)?);
     let reserve_bytes = config.storage.reserve_bytes.0;
-    let space = disk.space(reserve_bytes / 4);
+    let space = disk.space(ballast_bytes(reserve_bytes));
     space.restore_ballast().await;
     let upkeep = Upkeep {
         options: UpkeepOptions {

@@ -103,7 +103,7 @@ async fn place(
     body: Json<NewOrder>,
 ) -> Result<Response, Problem> {
     let wait = preferred_wait(&headers);
-    let holds = checked(&body.value)?;
+    let holds = checked(&state, &body.value)?;
     let identity = call.identity(&state, Some(&EntityId::cart(body.value.cart_id)), &body.bytes)?;
     let own = OrderId(identity.stamp.command.0);
     let mut follower = Follower::new(&state, EntityId::order(own));
@@ -131,10 +131,15 @@ async fn place(
 }
 
 /// What serde cannot say about the body.
-fn checked(body: &NewOrder) -> Result<BTreeMap<Sku, HoldId>, Problem> {
+fn checked(state: &AppState, body: &NewOrder) -> Result<BTreeMap<Sku, HoldId>, Problem> {
     let payment = &body.payment;
     if !(1..=PROVIDER_BYTES_MAX).contains(&payment.provider.len()) {
         return Err(Problem::invalid("payment.provider", format!("1 to {PROVIDER_BYTES_MAX} bytes")));
+    }
+    if state.gateways().get(&payment.provider).is_none() {
+        let offered = state.gateways().names().collect::<Vec<_>>().join(", ");
+        let offered = if offered.is_empty() { "none at the moment" } else { &offered };
+        return Err(Problem::invalid("payment.provider", format!("not offered here; this shop offers: {offered}")));
     }
     if !(1..=TOKEN_BYTES_MAX).contains(&payment.token.len()) {
         return Err(Problem::invalid("payment.token", format!("1 to {TOKEN_BYTES_MAX} bytes")));

@@ -1,6 +1,7 @@
 //! The catalogue: one product as it is, and the lists and facets of search.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -86,7 +87,13 @@ async fn show(
     Params(id): Params<ProductId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let product = with_stock(&state, &read(&state, &id).await?).await?;
+    let mut view = read(&state, &id).await?;
+    // What another product sells is not this one's to offer; search leaves it out as well.
+    if !view.conflicts.is_empty() {
+        let conflicts = std::mem::take(&mut view.conflicts);
+        Arc::make_mut(&mut view.document).variants.retain(|variant| !conflicts.contains_key(&variant.sku));
+    }
+    let product = with_stock(&state, &view).await?;
     Ok(wire::cached_json(&product, headers.get(header::IF_NONE_MATCH), CACHE))
 }
 

@@ -126,6 +126,9 @@ impl Owner {
         self.company.owner_is_here();
         self.begin_copy_if_due();
         loop {
+            if self.waits_for_room && queue.is_closed() && queue.is_empty() && next.is_none() {
+                return;
+            }
             if self.waits_for_room && next.is_none() {
                 match self.work_while_full(&mut queue) {
                     Some(request) => next = Some(request),
@@ -199,8 +202,7 @@ impl Owner {
                 Ok(Request::Sync(done)) => self.answer(done, |_| Err(StoreError::Full)),
                 Ok(Request::Distrust(reason)) => self.distrust(reason),
                 Ok(close) => return Some(close),
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) => return queue.blocking_recv(),
+                Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => break,
             }
         }
         match guarded("make up", || self.make_up()) {
@@ -413,7 +415,8 @@ impl Owner {
         self.look_for_room(0)?;
         self.settle()?;
         self.flush()?;
-        self.engine()?.file.sync_data().map_err(|error| match failure("sync", &error) {
+        let engine = self.engine.as_mut().ok_or(StoreError::Full)?;
+        engine.sync().map_err(|error| match failure("sync", &error) {
             StoreError::Full => StoreError::Full,
             // Nobody knows what the file holds then.
             other => StoreError::Damaged { reason: other.to_string() },

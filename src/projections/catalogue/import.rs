@@ -1,8 +1,7 @@
 //! Applying a parsed catalogue: one `Put` per product through [`Ask`], several in flight, outcomes in file order.
 //!
-//! Importing a file again changes nothing: a product that already says the same keeps its version. A command id is
-//! drawn
-//! from the run, the product and the content, so whatever is sent twice within a run is one command; the run is part of
+//! Importing a file again changes nothing: a product that already says the same keeps its version. A product with a SKU
+//! that another one sells is refused, in the file or in the shop. A command id is drawn from the run, the product and the content, so whatever is sent twice within a run is one command; the run is part of
 //! it because content alone would make "A, then B, then A again" end in B. An import that stops says behind which line
 //! everything before is in: give it as `resume_after` with the same run, and the rows before are parsed but not sent.
 
@@ -17,10 +16,11 @@ use sha2::{Digest, Sha256};
 use super::{CatalogueProduct, Parsed, RowError};
 use crate::actors::messages::{Ask, AskError, Origin, Request};
 use crate::domain::entity::{Codec, Fingerprint, Stamp};
-use crate::domain::ids::{CommandId, EntityId, ProductId};
+use crate::domain::ids::{CommandId, EntityId};
 use crate::domain::product::{ProductCommand, ProductReply};
 use crate::domain::registry::{AnyCommand, AnyReply};
 use crate::domain::rejection::Rejection;
+use crate::domain::stock::{StockCommand, StockReply};
 use crate::persistence::codec::Bincode;
 
 /// Commands in flight: enough for the group commit to fill, few enough to leave room for shoppers.
@@ -33,7 +33,7 @@ const ATTEMPTS_MAX: u32 = 5;
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// Errors kept in a report; the rest is counted.
 const ERRORS_KEPT_MAX: usize = 1_000;
-/// Most products of one file: their ids are remembered, 8 bytes each, to notice a product that appears twice.
+/// Most products of one file: their ids and SKUs are remembered, 8 bytes each, to notice what appears twice.
 const PRODUCTS_MAX: usize = 5_000_000;
 
 /// Names one import, so that its commands can be told from those of another.
@@ -103,6 +103,8 @@ pub struct Import {
     in_flight: FuturesOrdered<Sent>,
     /// Hashes of the ids seen.
     seen: HashSet<u64>,
+    /// Hashes of the SKUs seen.
+    seen_skus: HashSet<u64>,
     report: ImportReport,
 }
 
@@ -110,7 +112,8 @@ impl Import {
     /// An import that sends its commands to `ask`.
     pub fn new(ask: Arc<dyn Ask>, options: ImportOptions) -> Self {
         let report = ImportReport::default();
-        Self { ask, options, in_flight: FuturesOrdered::new(), seen: HashSet::new(), report }
+        let (seen, seen_skus) = (HashSet::new(), HashSet::new());
+        Self { ask, options, in_flight: FuturesOrdered::new(), seen, seen_skus, report }
     }
 
     /// What became of it so far.
@@ -150,10 +153,17 @@ impl Import {
         if self.seen.len() >= PRODUCTS_MAX {
             return Err(ImportError::TooLarge);
         }
-        if !self.seen.insert(hash_of(&product.id)) {
+        if !self.seen.insert(hash_of(product.id.as_str())) {
             let reason = format!("{} appears earlier in this file; rows of one product are neighbours", product.id);
             return Ok(settled(line, Outcome::Failed(RowError::new(line, "id", reason))));
         }
+        let skus = || product.document.variants.iter().map(|variant| &variant.sku);
+        let own: HashSet<u64> = skus().map(|sku| hash_of(sku.as_str())).collect();
+        if let Some(sku) = skus().find(|sku| self.seen_skus.contains(&hash_of(sku.as_str()))) {
+            let reason = format!("{sku} is sold by a product earlier in this file; a SKU belongs to one product");
+            return Ok(settled(line, Outcome::Failed(RowError::new(line, "sku", reason))));
+        }
+        self.seen_skus.extend(own);
         if line <= self.options.resume_after {
             return Ok(settled(line, Outcome::Skipped));
         }
@@ -163,8 +173,19 @@ impl Import {
         if self.options.dry_run {
             return Ok(settled(line, Outcome::Checked));
         }
-        let (ask, request) = (self.ask.clone(), request_of(self.options.run, product));
-        Ok(Box::pin(async move { (line, put(&*ask, line, request).await) }))
+        let ask = self.ask.clone();
+        let run = self.options.run;
+        Ok(Box::pin(async move {
+            let taken = match says_the_same(&*ask, &product).await {
+                true => None,
+                false => taken(&*ask, &product).await,
+            };
+            let outcome = match taken {
+                Some(error) => Ok(Outcome::Failed(error)),
+                None => put(&*ask, line, request_of(run, product)).await,
+            };
+            (line, outcome)
+        }))
     }
 
     async fn settle_one(&mut self) -> Result<(), ImportError> {
@@ -197,6 +218,38 @@ fn refused(line: u64, rejection: &Rejection) -> RowError {
         Rejection::InvalidRequest { field, reason } => RowError::new(line, field, reason),
         other => RowError::new(line, "", other),
     }
+}
+
+/// Whether the shop has the product just like this: then its SKUs need not be asked.
+async fn says_the_same(ask: &dyn Ask, product: &CatalogueProduct) -> bool {
+    let shown = look(ask, EntityId::product(&product.id), AnyCommand::Product(ProductCommand::Show)).await;
+    match shown {
+        Some(AnyReply::Product(ProductReply::Shown(view))) => {
+            view.conflicts.is_empty() && *view.document == product.document
+        }
+        _ => false,
+    }
+}
+
+/// The first SKU that another product sells. One that cannot be asked now is found out when the product lists it.
+async fn taken(ask: &dyn Ask, product: &CatalogueProduct) -> Option<RowError> {
+    for (index, variant) in product.document.variants.iter().enumerate() {
+        let shown = look(ask, EntityId::stock(&variant.sku), AnyCommand::Stock(StockCommand::Show)).await;
+        let Some(AnyReply::Stock(StockReply::Shown(view))) = shown else { continue };
+        if let Some(listing) = view.listing.as_ref().filter(|listing| listing.product != product.id) {
+            let (sku, other) = (&variant.sku, &listing.product);
+            let reason = format!("{sku} is sold by {other}; take it out there first, or use another SKU");
+            return Some(RowError::new(product.line, format!("variants[{index}].sku"), reason));
+        }
+    }
+    None
+}
+
+/// The answer to a read, if there is one.
+async fn look(ask: &dyn Ask, entity: EntityId, command: AnyCommand) -> Option<AnyReply> {
+    let stamp = Stamp { command: CommandId([0; 16]), fingerprint: Fingerprint::default() };
+    let request = Request { entity, command, stamp, origin: Origin::Router, budget: BUDGET };
+    ask.ask(request).await.ok().map(|answer| answer.reply)
 }
 
 fn settled(line: u64, outcome: Outcome) -> Sent {
@@ -250,7 +303,7 @@ fn request_of(run: ImportRun, product: CatalogueProduct) -> Request {
     }
 }
 
-fn hash_of(id: &ProductId) -> u64 {
-    let digest = Sha256::digest(id.as_str());
+fn hash_of(name: &str) -> u64 {
+    let digest = Sha256::digest(name);
     u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }

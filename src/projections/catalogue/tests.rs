@@ -11,10 +11,11 @@ use super::*;
 use crate::actors::messages::{Answer, Ask, AskError, Request};
 use crate::domain::ids::{CommandId, Sku};
 use crate::domain::money::Currency;
-use crate::domain::pricing::{JsonText, Prices};
+use crate::domain::pricing::{JsonText, Listing, Prices};
 use crate::domain::product::{ProductCommand, ProductReply, ProductStatus, ProductView, Variant};
 use crate::domain::registry::{AnyCommand, AnyReply};
 use crate::domain::rejection::Rejection;
+use crate::domain::stock::{StockCommand, StockNumbers, StockReply, StockView};
 use crate::domain::time::{Sequence, Timestamp};
 
 fn parse(format: CatalogueFormat, bytes: &[u8]) -> Vec<Parsed> {
@@ -170,10 +171,11 @@ proptest! {
     }
 }
 
-/// A shop with nothing but products, remembering every command id it saw.
+/// A shop with nothing but products and what lists their SKUs, remembering every command id of a change it saw.
 #[derive(Default)]
 struct Shop {
     products: Mutex<BTreeMap<ProductId, Arc<ProductDocument>>>,
+    listings: Mutex<BTreeMap<String, Arc<Listing>>>,
     asked: Mutex<Vec<(ProductId, CommandId)>>,
     /// Answers given before anything else, first one first.
     first: Mutex<Vec<AskError>>,
@@ -182,7 +184,9 @@ struct Shop {
 #[async_trait]
 impl Ask for Shop {
     async fn ask(&self, request: Request) -> Result<Answer, AskError> {
-        let AnyCommand::Product(ProductCommand::Put { document, .. }) = request.command else { unreachable!() };
+        let AnyCommand::Product(ProductCommand::Put { document, .. }) = request.command else {
+            return self.show(&request);
+        };
         let id: ProductId = request.entity.key.parse().unwrap();
         self.asked.lock().unwrap().push((id.clone(), request.stamp.command));
         let mut first = self.first.lock().unwrap();
@@ -193,6 +197,35 @@ impl Ask for Shop {
         let (created, changed) = (before.is_none(), before != Some(document));
         let reply = AnyReply::Product(ProductReply::Put { version: 1, created, changed });
         Ok(Answer { reply, sequence: Sequence(1), at: Timestamp(1), replayed: false })
+    }
+}
+
+impl Shop {
+    fn show(&self, request: &Request) -> Result<Answer, AskError> {
+        let key = &*request.entity.key;
+        let reply = match &request.command {
+            AnyCommand::Product(ProductCommand::Show) => {
+                let id: ProductId = key.parse().unwrap();
+                let document = self.products.lock().unwrap().get(&id).cloned();
+                document.map(|document| {
+                    let (pending, conflicts) = (BTreeSet::new(), BTreeMap::new());
+                    let (created_at, updated_at) = (Timestamp(1), Timestamp(1));
+                    let view = ProductView { id, version: 1, document, pending, conflicts, created_at, updated_at };
+                    AnyReply::Product(ProductReply::Shown(Box::new(view)))
+                })
+            }
+            AnyCommand::Stock(StockCommand::Show) => {
+                let listing = self.listings.lock().unwrap().get(key).cloned();
+                listing.map(|listing| {
+                    let numbers = StockNumbers::default();
+                    let view = StockView { sku: key.parse().unwrap(), listing: Some(listing), numbers, holds: 0 };
+                    AnyReply::Stock(StockReply::Shown(Box::new(view)))
+                })
+            }
+            other => unreachable!("{other:?}"),
+        };
+        let answer = |reply| Answer { reply, sequence: Sequence(1), at: Timestamp(1), replayed: false };
+        reply.map(answer).ok_or_else(|| AskError::Rejected(Rejection::NotFound { entity: request.entity.clone() }))
     }
 }
 
@@ -239,6 +272,21 @@ async fn a_product_that_appears_twice_is_refused_the_second_time() {
     let report = import(&shop, options(1), &file(&[("a", "A"), ("b", "B"), ("a", "C")])).await;
     assert_eq!((report.created, report.failed, report.errors[0].line), (2, 1, 3));
     assert_eq!(shop.products.lock().unwrap()[&"a".parse().unwrap()].title, "A");
+}
+
+#[tokio::test]
+async fn a_sku_of_another_product_is_refused_in_the_file_and_in_the_shop() {
+    let shop = Arc::new(Shop::default());
+    let theirs = crate::domain::testkit::listing("Theirs", 100, 1).unwrap();
+    shop.listings.lock().unwrap().insert("b-1".to_owned(), theirs);
+    let twice = file(&[("a", "A"), ("b", "B")]) + &file(&[("c", "C")]).replace("c-1", "a-1");
+    let report = import(&shop, options(1), &twice).await;
+    assert_eq!((report.created, report.failed, report.done_through_line), (1, 2, 3));
+    let errors: Vec<_> = report.errors.iter().map(|error| (error.line, error.field.as_str())).collect();
+    assert_eq!(errors, [(2, "variants[0].sku"), (3, "sku")]);
+    assert!(report.errors[0].reason.contains("sold by product"), "{report:?}");
+    // What the shop has already is not asked for again.
+    assert_eq!(import(&shop, options(2), &file(&[("a", "A")])).await.unchanged, 1);
 }
 
 #[tokio::test]

@@ -54,8 +54,8 @@ pub struct StockNews {
     pub holds: HoldNews,
 }
 
-/// SKUs and orders gathered that make a flush due: less than 10 MiB of them.
-const GATHERED_MAX: usize = 16_384;
+/// SKUs and orders gathered that make a flush due: it is one batch, for which the store's thread answers nobody.
+const GATHERED_MAX: usize = 1_024;
 /// Rows deleted by one batch when everything is dropped.
 const DROP_ROWS_MAX: usize = 1_000;
 
@@ -243,6 +243,10 @@ impl ListWriter {
         self.holds.put(&mut batch);
         self.store.write(batch).await?;
         self.holds.flushed();
+        // A reader may have looked up what the store had before, and remembered it.
+        for (sku, (_, row)) in &self.stock {
+            self.recent.insert(sku, row.available);
+        }
         self.stock.clear();
         self.orders.clear();
         self.moved.clear();

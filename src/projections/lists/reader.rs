@@ -85,7 +85,10 @@ impl ListReader {
                 items.push(rows::open(&value).map_err(ListError::from)?);
             }
         }
-        items.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
+        // An order that moved on between two of these scans was met in both states: the later one counts.
+        let newest_first = |a: &OrderItem, b: &OrderItem| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id));
+        items.sort_by(|a, b| newest_first(a, b).then(b.updated_at.cmp(&a.updated_at)));
+        items.dedup_by_key(|item| item.id);
         let next_cursor =
             finish(CursorKind::Orders, digest, &query.page, &mut items, |item| (item.created_at, item.id));
         Ok(OrderPage { items, next_cursor })

@@ -278,3 +278,17 @@ fn what_changes_among_plenty_costs_one_row() {
     assert_eq!(rows_of(LOW_STOCK_MAX, LOW_STOCK_MAX + 1), 2, "it loses it");
     assert_eq!(rows_of(2, 1), 3, "it moves");
 }
+
+#[tokio::test]
+async fn what_a_reader_remembers_of_an_older_row_does_not_outlive_the_flush() {
+    let mut rig = Rig::new().await;
+    rig.stock("TEA", 1, 1).await;
+    rig.writer.flush().await.unwrap();
+    rig.stock("TEA", 2, 0).await;
+    // As when too many SKUs are remembered, between the change and its flush.
+    rig.writer.recent.clear();
+    let reader = rig.reader();
+    assert_eq!(reader.available(&sku("TEA")).await.unwrap(), 1, "the store has nothing newer yet");
+    rig.writer.flush().await.unwrap();
+    assert_eq!(reader.available(&sku("TEA")).await.unwrap(), 0);
+}

@@ -207,6 +207,10 @@ impl Owner {
                     self.copy_failed(&error);
                 }
             }
+            Err(StoreError::Full) => {
+                copy.abandon();
+                self.wait_for_room();
+            }
             Err(error) => {
                 copy.abandon();
                 self.fail(error);

@@ -1,14 +1,16 @@
 //! sled itself: opened, let go of, its panics and errors told apart.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::failure;
+use crate::persistence::datadir::sync_directory;
 use crate::persistence::patience::while_held;
 use crate::persistence::store::StoreError;
 
@@ -23,6 +25,34 @@ const LET_GO_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Engine {
     pub(super) database: sled::Db,
     pub(super) file: File,
+    /// Where it keeps large pages, each in a file of its own, named by growing numbers.
+    blobs: PathBuf,
+    /// Files up to this number are on the disk.
+    blobs_synced: i64,
+}
+
+impl Engine {
+    /// Everything flushed is on the disk. sled itself never syncs the files of large pages.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let mut newest = self.blobs_synced;
+        for entry in fs::read_dir(&self.blobs)? {
+            let entry = entry?;
+            let number: Option<i64> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some(number) = number.filter(|number| *number > self.blobs_synced) else { continue };
+            match File::open(entry.path()) {
+                Ok(file) => file.sync_all()?,
+                // Its page was written again since, and sled removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            newest = newest.max(number);
+        }
+        if newest > self.blobs_synced {
+            sync_directory(&self.blobs)?;
+            self.blobs_synced = newest;
+        }
+        self.file.sync_data()
+    }
 }
 
 /// Lets sled close its files, which a sled that gave up sometimes never does: then only a new process can go on with
@@ -48,7 +78,7 @@ pub(super) fn open_engine(directory: &Path) -> Result<Engine, StoreError> {
     let is_held = |error: &StoreError| matches!(error, StoreError::InUse { .. });
     let database = while_held(is_held, || config.open().map_err(|error| store_error("open", error)))?;
     let file = File::open(directory.join("db")).map_err(|error| failure("open file", &error))?;
-    Ok(Engine { database, file })
+    Ok(Engine { database, file, blobs: directory.join("blobs"), blobs_synced: -1 })
 }
 
 /// What sled is given of changes: the value to be, or that there shall be none.
@@ -80,5 +110,33 @@ pub(super) fn store_error(operation: &'static str, error: sled::Error) -> StoreE
         }
         sled::Error::Io(error) => failure(operation, &error),
         other => StoreError::Damaged { reason: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_large_pages_are_synced_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut engine = open_engine(root.path()).unwrap();
+        let newest = || {
+            let names = fs::read_dir(root.path().join("blobs")).unwrap();
+            names.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<i64>().unwrap()).max()
+        };
+        let mut synced = -1;
+        for round in 0_u8..3 {
+            for row in 0_u8..64 {
+                engine.database.insert([row], vec![round; 20_000]).unwrap();
+            }
+            engine.database.flush().unwrap();
+            engine.sync().unwrap();
+            assert!(engine.blobs_synced > synced, "round {round}: pages above 128 KiB were written");
+            assert_eq!(Some(engine.blobs_synced), newest());
+            synced = engine.blobs_synced;
+        }
+        engine.sync().unwrap();
+        assert_eq!(engine.blobs_synced, synced);
     }
 }
