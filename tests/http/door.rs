@@ -9,16 +9,15 @@ use serde_json::json;
 use stockroom::actors::messages::AskError;
 use stockroom::http::HttpOptions;
 use stockroom::http::options::Limits;
-use stockroom::payments::gateway::Gateways;
 
-use crate::shop::Shop;
+use crate::shop::{Shop, simulated};
 
 const OUTSIDE: [u8; 4] = [192, 0, 2, 1];
 
 async fn with(change: impl FnOnce(&mut HttpOptions)) -> Shop {
     let mut options = HttpOptions::default();
     change(&mut options);
-    Shop::with(options, Gateways::default()).await
+    Shop::with(options, simulated()).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -100,6 +100,19 @@ async fn a_declined_payment_fails_the_order_and_frees_the_units() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provider_that_is_not_offered_is_refused_before_anything_is_held() {
+    let shop = open_with(1).await;
+    let cart = shop.cart(&[("TEA", 1)]).await;
+    let order = json!({ "cart_id": cart, "payment": { "provider": "stripe", "token": "tok_ok" } });
+    let problem = shop.post("/v1/orders", order).key(KEY).send().await.problem(400, "invalid_request");
+    assert_eq!(problem["field"], "payment.provider");
+    assert!(problem["detail"].as_str().unwrap().contains("simulated"), "it says what is offered: {problem}");
+    assert_eq!(shop.available("TEA").await, 1);
+    // The cart is as it was, and the key is free.
+    assert_eq!(check_out(&shop, &cart, "tok_ok", KEY).await.expect(201)["state"], "confirmed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_for_more_than_there_is_fails_and_says_how_much_there_was() {
     let shop = open_with(1).await;
     let cart = shop.cart(&[("TEA", 2)]).await;

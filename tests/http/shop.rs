@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use stockroom::clock::{Clock, NodeClock};
 use stockroom::domain::ids::EntityId;
+use stockroom::domain::payment::{PaymentOutcome, PaymentRequest};
 use stockroom::domain::time::Timestamp;
 use stockroom::http::ops::keys::ClusterKeys;
 use stockroom::http::outgoing::WebhookStatus;
@@ -24,7 +25,8 @@ use stockroom::http::ports::{
     PanickedEntity, QuarantinedEntity, Readiness, ShardStatus,
 };
 use stockroom::http::{self, AppState, HttpOptions, Parts};
-use stockroom::payments::gateway::Gateways;
+use stockroom::payments::gateway::{Gateways, PaymentGateway, PaymentUnknown};
+use stockroom::payments::webhook::{WebhookError, WebhookNotice};
 use stockroom::projections::catalogue::CatalogueFormat;
 use stockroom::projections::query::{
     ExpiringHoldsPage, ExpiringHoldsQuery, LowStockPage, LowStockQuery, OrderPage, OrderQuery, ProductPage,
@@ -184,7 +186,7 @@ pub struct Shop {
 impl Shop {
     /// A shop with a merchant's key.
     pub async fn open() -> Self {
-        Self::with(HttpOptions::default(), Gateways::default()).await
+        Self::with(HttpOptions::default(), simulated()).await
     }
 
     pub async fn with(options: HttpOptions, gateways: Gateways) -> Self {
@@ -365,5 +367,30 @@ impl Reply {
 
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// The providers of most shops here.
+pub fn simulated() -> Gateways {
+    let offered: Arc<dyn PaymentGateway> = Arc::new(Offered);
+    Gateways::new([("simulated".to_owned(), offered)])
+}
+
+/// A provider that is offered and never asked: the world plays it.
+struct Offered;
+
+#[async_trait::async_trait]
+impl PaymentGateway for Offered {
+    async fn execute(&self, _request: &PaymentRequest) -> Result<PaymentOutcome, PaymentUnknown> {
+        Err(PaymentUnknown::NoAnswer)
+    }
+
+    fn verify_webhook(
+        &self,
+        _headers: &axum::http::HeaderMap,
+        _body: &[u8],
+        _now: stockroom::domain::time::Timestamp,
+    ) -> Result<WebhookNotice, WebhookError> {
+        Err(WebhookError::NotConfigured)
     }
 }
