@@ -6,11 +6,10 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use stockroom::http::options::TlsFiles;
 use stockroom::http::{Doors, HttpOptions, Server, serve};
-use stockroom::payments::gateway::Gateways;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::shop::Shop;
+use crate::shop::{Shop, simulated};
 
 /// Long enough for the slowest machine; nothing waits for it when all is well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,7 +19,7 @@ async fn started(change: impl FnOnce(&mut HttpOptions)) -> (Shop, Server) {
     let mut options = HttpOptions { listen: ([127, 0, 0, 1], 0).into(), ..HttpOptions::default() };
     options.ops_listen = options.listen;
     change(&mut options);
-    let shop = Shop::with(options, Gateways::default()).await;
+    let shop = Shop::with(options, simulated()).await;
     let doors = Doors::take(shop.state.options()).unwrap();
     let server = serve(shop.state.clone(), doors).await.unwrap();
     (shop, server)
