@@ -254,8 +254,8 @@ fn is_going(process: u32) -> bool {
     of_processes.join("self").exists() && command_line.map_or(true, |text| text.is_empty())
 }
 
-/// Creates a missing directory for its owner alone: the log holds what opens carts and orders. The rights of one that is
-/// there are its owner's to choose.
+/// Creates a missing directory for its owner alone: the log holds what opens carts and orders. The rights of one that
+/// is there are its owner's to choose.
 fn create(root: &Path) -> Result<(), DataDirError> {
     use std::os::unix::fs::DirBuilderExt;
     let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());

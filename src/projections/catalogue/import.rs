@@ -1,9 +1,12 @@
 //! Applying a parsed catalogue: one `Put` per product through [`Ask`], several in flight, outcomes in file order.
 //!
 //! Importing a file again changes nothing: a product that already says the same keeps its version. A product with a SKU
-//! that another one sells is refused, in the file or in the shop. A command id is drawn from the run, the product and the content, so whatever is sent twice within a run is one command; the run is part of
-//! it because content alone would make "A, then B, then A again" end in B. An import that stops says behind which line
-//! everything before is in: give it as `resume_after` with the same run, and the rows before are parsed but not sent.
+//! that another one sells is refused, in the file or in the shop.
+//!
+//! A command id is drawn from the run, the product and the content, so whatever is sent twice within a run is one
+//! command; the run is part of it because content alone would make "A, then B, then A again" end in B. An import that
+//! stops says behind which line everything before is in: give it as `resume_after` with the same run, and the rows
+//! before are parsed but not sent.
 
 use std::collections::HashSet;
 use std::sync::Arc;
