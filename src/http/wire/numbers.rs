@@ -43,7 +43,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Whole<T> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-        T::deserialize(number.into_deserializer())
+        let read: Result<T, E> = T::deserialize(number.into_deserializer());
+        // Serde would name the Rust type that it does not fit.
+        read.map_err(|error| match number {
+            ..0 => E::invalid_value(Unexpected::Signed(number), &"a whole number from 0 on"),
+            _ => error,
+        })
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
@@ -111,5 +116,11 @@ mod tests {
         for bad in ["1.5", "-1", "-1.0", "\"1\"", "1e17"] {
             assert_eq!(read(&format!(r#"{{"quantity":1,"amount":{bad}}}"#)), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_number_below_zero_is_refused_in_words_people_use() {
+        let said = serde_json::from_str::<Sample>(r#"{"quantity":-1}"#).unwrap_err().to_string();
+        assert!(said.contains("`-1`, expected a whole number from 0 on"), "{said}");
     }
 }
