@@ -94,7 +94,36 @@ fn exit_codes_tell_failures_apart() {
     assert_eq!(code(&["serve", "--listen", "nowhere"]), 2);
     assert_eq!(code(&["status", "--ops", "http://127.0.0.1:9"]), 3);
     assert_eq!(code(&["journal", "verify"]), 6);
+    assert_eq!(code(&["key", "list"]), 6);
     assert_eq!(code(&["config"]), 0);
+}
+
+#[test]
+fn a_directory_without_a_node_is_never_taken_for_another_ones() {
+    let empty = tempfile::tempdir().unwrap();
+    // Somebody listens where a node would by its configuration, and is not asked.
+    let others = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [http, ops] = others.each_ref().map(|other| other.local_addr().unwrap().to_string());
+    let listens = [("STOCKROOM_HTTP__LISTEN", http), ("STOCKROOM_HTTP__OPS_LISTEN", ops)];
+    let file = empty.path().join("products.ndjson");
+    std::fs::write(&file, "").unwrap();
+    let import = ["catalog", "import", "--key", "sr_1_2", file.to_str().unwrap()];
+    for arguments in [["status"].as_slice(), import.as_slice()] {
+        let output = kit::stockroom(empty.path()).args(arguments).envs(listens.clone()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {said}");
+        assert!(said.contains("no node runs on"), "{said}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_data_directory_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("deep/shop");
+    assert!(run(&data, &["key", "create", "--role", "merchant"]).status.success());
+    assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[test]
