@@ -95,6 +95,16 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
+/// Refuses a directory that no shop has been in.
+pub(super) fn must_be_shop(directory: &std::path::Path) -> Result<(), Failure> {
+    if crate::persistence::datadir::DataDir::is_initialised(directory) {
+        return Ok(());
+    }
+    let shown = directory.display();
+    Err(Failure::said(Exit::DataDirectory, format_args!("{shown} is not a Stockroom data directory"))
+        .advise("name the shop's with --data"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::assembly::Core;
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, must_be_shop};
 use super::ops_client::OpsClient;
 use super::{Context, output};
 use crate::actors::messages::{Ask, Origin, Request};
@@ -17,7 +17,6 @@ use crate::domain::ids::{ApiKeyId, CommandId, EntityId};
 use crate::domain::registry::AnyCommand;
 use crate::http::auth::KeyText;
 use crate::http::wire::Time;
-use crate::persistence::datadir::DataDir;
 use crate::rng::Rng;
 
 /// What to do with keys.
@@ -70,11 +69,8 @@ pub(super) fn run(command: &KeyCommand, context: &Context) -> Result<(), Failure
 /// On the directory itself; when a node has it, through that node. Only the first key of a shop may come before the
 /// shop: whoever lists or revokes keys means one that is there.
 async fn carry_out(command: &KeyCommand, config: &Config) -> Result<Value, Failure> {
-    let directory = &config.node.data_dir;
-    if !matches!(command, KeyCommand::Create { .. }) && !DataDir::is_initialised(directory) {
-        let shown = directory.display();
-        return Err(Failure::said(Exit::DataDirectory, format_args!("{shown} is not a Stockroom data directory"))
-            .advise("name the shop's data directory with --data"));
+    if !matches!(command, KeyCommand::Create { .. }) {
+        must_be_shop(&config.node.data_dir)?;
     }
     match Core::open(config).await {
         Ok(core) => {

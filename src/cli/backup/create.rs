@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::DRAW_INTERVAL;
 use crate::cli::assembly::{Disk, backups};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, must_be_shop};
 use crate::cli::ops_client::OpsClient;
 use crate::cli::output;
 use crate::clock::{Clock, SystemClock};
@@ -18,7 +18,6 @@ use crate::domain::cluster::{ClusterCommand, ClusterReply};
 use crate::domain::ids::EntityId;
 use crate::domain::registry::{AnyCommand, AnyReply, AnyState};
 use crate::domain::time::Timestamp;
-use crate::persistence::datadir::DataDir;
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
 
@@ -29,11 +28,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) async fn run(to: Option<&Path>, config: &Config, json: bool) -> Result<(), Failure> {
     let to = to.map(std::path::absolute).transpose()?;
     let directory = &config.node.data_dir;
-    if !DataDir::is_initialised(directory) {
-        let shown = directory.display();
-        return Err(Failure::said(Exit::DataDirectory, format_args!("{shown} is not a Stockroom data directory"))
-            .advise("name one with --data"));
-    }
+    must_be_shop(directory)?;
     let made = match Disk::open(config).await {
         Ok(disk) => {
             let made = offline(&disk, to.as_deref()).await;

@@ -10,11 +10,10 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use super::assembly::Disk;
-use super::exit::{Exit, Failure};
+use super::exit::{Failure, must_be_shop};
 use crate::cluster::hashing::ShardCount;
 use crate::config::Config;
 use crate::domain::ids::EntityId;
-use crate::persistence::datadir::DataDir;
 use crate::persistence::journal::Journal;
 use crate::persistence::log::GroupId;
 
@@ -59,11 +58,7 @@ pub(super) fn run(command: &JournalCommand, context: &Context) -> Result<(), Fai
 
 async fn open(config: &Config) -> Result<Disk, Failure> {
     let directory = &config.node.data_dir;
-    if !DataDir::is_initialised(directory) {
-        let shown = directory.display();
-        return Err(Failure::said(Exit::DataDirectory, format_args!("{shown} is not a Stockroom data directory"))
-            .advise("name one with --data"));
-    }
+    must_be_shop(directory)?;
     Disk::open(config).await
 }
 

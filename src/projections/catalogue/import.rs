@@ -161,18 +161,18 @@ impl Import {
             return Ok(settled(line, Outcome::Failed(RowError::new(line, "id", reason))));
         }
         let skus = || product.document.variants.iter().map(|variant| &variant.sku);
-        let own: HashSet<u64> = skus().map(|sku| hash_of(sku.as_str())).collect();
-        if let Some(sku) = skus().find(|sku| self.seen_skus.contains(&hash_of(sku.as_str()))) {
-            let reason = format!("{sku} is sold by a product earlier in this file; a SKU belongs to one product");
-            return Ok(settled(line, Outcome::Failed(RowError::new(line, "sku", reason))));
-        }
-        self.seen_skus.extend(own);
         if line <= self.options.resume_after {
+            self.seen_skus.extend(skus().map(|sku| hash_of(sku.as_str())));
             return Ok(settled(line, Outcome::Skipped));
         }
         if let Err(rejection) = product.document.check() {
             return Ok(settled(line, Outcome::Failed(refused(line, &rejection))));
         }
+        if let Some(sku) = skus().find(|sku| self.seen_skus.contains(&hash_of(sku.as_str()))) {
+            let reason = format!("{sku} is sold by a product earlier in this file; a SKU belongs to one product");
+            return Ok(settled(line, Outcome::Failed(RowError::new(line, "sku", reason))));
+        }
+        self.seen_skus.extend(skus().map(|sku| hash_of(sku.as_str())));
         if self.options.dry_run {
             return Ok(settled(line, Outcome::Checked));
         }
